@@ -1,0 +1,1 @@
+"""The analytic method: formulas applied to the operators that torch runs."""

@@ -1,0 +1,920 @@
+"""Counts floating-point operations inside a Python process that imports torch, without a change to its code.
+
+This one file needs only the standard library and torch, since it also runs where ftprof is not installed: the
+``bootstrap`` folder beside it is first on PYTHONPATH and loads it into every Python process of a run. When torch
+is imported, each operator that does work gets a kernel for the dispatch key BackendSelect, below autograd and
+above every backend. The kernel calls the next one, looks the operator's shapes up, and adds what the formula
+gives. Nothing that it does may raise into the operator that it watches.
+
+What it writes is a journal (ftprof/record/journal.py reads it): JSON lines, each with the hash of the one before.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+SCHEMA = "ftprof.journal/1"
+_FIRST_HASH = "0" * 64
+_SHORTEST_WINDOW_S = 1.0
+_LONGEST_WINDOW_S = 30.0
+Cell = tuple[str, str, str]  # operator, precision, device
+Other = tuple[str, str]  # what kind of thing went uncounted, and its name
+
+# ---------------------------------------------------------------- formulas
+
+
+def extra_formulas() -> dict[Any, Callable[..., int]]:
+    """Formulas that torch lacks or gets wrong, as ``FlopCounterMode(custom_mapping=...)`` takes them.
+
+    Each takes the operator's shapes and gives its operations, a multiply-add being two. Attention is counted
+    as torch counts it: the full square, also under a causal mask, and five products in the backward.
+    """
+    import torch
+
+    aten = torch.ops.aten
+    table = {
+        "addmm": lambda _c, a, b, *_, **__: _product(a, b),
+        "bmm": lambda a, b, *_, **__: _product(a, b),
+        "baddbmm": lambda _c, a, b, *_, **__: _product(a, b),
+        "mv": lambda a, _x, *_, **__: 2 * _size(a),
+        "addmv": lambda _c, a, _x, *_, **__: 2 * _size(a),
+        "dot": lambda a, _b, *_, **__: 2 * _size(a),
+        "vdot": lambda a, _b, *_, **__: 2 * _size(a),
+        "addr": lambda c, *_, **__: 2 * _size(c),
+        "_addmm_activation": lambda _c, a, b, *_, **__: _product(a, b),
+        "_grouped_mm": lambda a, b, *_, **__: _grouped_product(a, b),
+        "convolution_backward": _convolution_backward,
+        "mkldnn_rnn_layer": _recurrent_layer,
+        "mkldnn_rnn_layer_backward": lambda *a, **k: 2 * _recurrent_layer(*a, **k),
+        "_scaled_dot_product_flash_attention_for_cpu": lambda q, k, v, *_, **__: _attention(q, k, v),
+        "_scaled_dot_product_flash_attention_for_cpu_backward": (
+            lambda _g, q, k, v, *_, **__: _attention_backward(q, k, v)
+        ),
+    }
+    return {getattr(aten, name): formula for name, formula in table.items() if hasattr(aten, name)}
+
+
+def _size(shape: Iterable[int]) -> int:
+    total = 1
+    for extent in shape:
+        total *= extent
+    return total
+
+
+def _product(a: Any, b: Any) -> int:
+    """Two matrices, or two stacks of as many: 2 m k n each."""
+    return 2 * _size(a) * int(b[-1])
+
+
+def _grouped_product(a: Any, b: Any) -> int:
+    """A product over groups; where both are flat, the groups share out the inner extent."""
+    return 2 * _size(a) * int(b[-1]) if len(b) == 2 or len(a) == 3 else 2 * int(a[0]) * _size(b[1:])
+
+
+def _attention(query: Any, key: Any, value: Any) -> int:
+    rows = _size(query[:-1])
+    return 2 * rows * int(key[-2]) * (int(query[-1]) + int(value[-1]))
+
+
+def _attention_backward(query: Any, key: Any, value: Any) -> int:
+    """Scores again, then the gradients of scores, values, queries and keys."""
+    rows = _size(query[:-1])
+    return 2 * rows * int(key[-2]) * (3 * int(query[-1]) + 2 * int(value[-1]))
+
+
+def _recurrent_layer(x: Any, weight_input: Any, weight_hidden: Any, *_: Any, **__: Any) -> int:
+    """One direction of one layer: at each step of each sequence, both weight matrices times a vector."""
+    return 2 * _size(x[:-1]) * (_size(weight_input) + _size(weight_hidden))
+
+
+def _convolution_backward(
+    grad: Any,
+    x: Any,
+    weight: Any,
+    _bias: Any,
+    _stride: Any,
+    _padding: Any,
+    _dilation: Any,
+    transposed: bool,
+    _output_padding: Any,
+    _groups: int,
+    output_mask: Any,
+    *_: Any,
+    **__: Any,
+) -> int:
+    """As many as the forward for each gradient that is asked for.
+
+    torch's own formula does not divide the weight's gradient by the groups (torch 2.13), which is out by the
+    number of channels for a depthwise convolution.
+    """
+    positions = _size((x if transposed else grad)[2:])
+    forward = 2 * int(grad[0]) * positions * _size(weight)
+    return forward * (bool(output_mask[0]) + bool(output_mask[1]))
+
+
+# ---------------------------------------------------------------- which operators are watched
+
+_FAMILIES = (
+    ("attention", re.compile(r"attention|attn|flash|sdpa")),
+    ("recurrent", re.compile(r"rnn|lstm|gru(?:_|$)|mamba|selective_scan|ssd")),
+    ("convolution", re.compile(r"conv(?!ert)")),
+    ("matmul", re.compile(r"mm(?:$|[._0-9]|(?=_))|matmul|gemm|linear(?!1d)|trilinear$|mv$|vdot|einsum|moe|lora")),
+)
+_NOT_A_FAMILY = re.compile(r"upsample|prepack|reorder|unpack|flatten_weight|_fused_(?:lstm|gru)_cell|lgamma|gamma")
+# Extensions whose kernels are called past torch's dispatcher, so that nothing here sees them.
+_UNSEEN_EXTENSIONS = {
+    "flash_attn_2_cuda": "attention",
+    "flash_attn_3_cuda": "attention",
+    "flash_attn_3._C": "attention",
+    "bitsandbytes.cextension": "matmul",
+    "xformers._C": "attention",
+    "transformer_engine_torch": "matmul",
+    "selective_scan_cuda": "recurrent",
+    "causal_conv1d_cuda": "convolution",
+    "deep_gemm_cpp": "matmul",
+    "vllm._C": "matmul",
+}
+_SILENT_NAMESPACES = {
+    "prim", "prims", "rngprims", "debugprims", "inductor_prims", "profiler", "_test", "static_runtime",
+    "quantization", "symm_mem", "streams", "debug_mode_ops", "export", "_native", "_dtensor", "mkldnn_prepacked",
+}  # fmt: skip
+_KNOWN_NAMESPACES = {
+    "aten", "c10d", "_c10d_functional", "_c10d_functional_autograd", "quantized", "_quantized", "mkldnn", "mkl",
+    "onednn", "sparse", "inductor", "torchvision", "torchaudio",
+}  # fmt: skip
+_MOVES_NOTHING = re.compile(
+    r"^aten::_?(?:empty|new_empty|resize|set_|detach|alias|lift|record_stream|sym_|is_|has_|fused_sdp_choice"
+    r"|fw_primal|make_dual|unpack_dual|conj|neg_view|pin_memory|to_cpu|coalesced|indices|values|nested_|assert"
+    r"|local_scalar_dense|unsafe_view|reshape_alias|version|cast_|foobar|print|debug|functional|storage|data)"
+)
+
+
+def _family(name: str) -> str | None:
+    """The family of work that an operator's name speaks of, else None."""
+    short = name.split("::")[-1].lower()
+    if not _NOT_A_FAMILY.search(short):
+        for family, pattern in _FAMILIES:
+            if pattern.search(short):
+                return family
+    return None
+
+
+def unbounded_family(other: Other) -> str | None:
+    """The family of uncounted work that nothing bounds, so that the interval stays open above; else None.
+
+    An operator of a namespace that torch does not ship, and a Triton kernel, may do anything at all.
+    """
+    kind, name = other
+    if kind == "operator":
+        known = name.split("::")[0] in _KNOWN_NAMESPACES
+        return _family(name) or (None if known else "unknown")
+    if kind == "formula":
+        return _family(name) or "matmul"
+    if kind == "extension":
+        return _UNSEEN_EXTENSIONS[name]
+    return "unknown" if kind in ("triton", "inductor template", "cuda graph") else None
+
+
+def _may_work(name: str) -> bool:
+    """Whether an operator without a formula can move numbers, by its name and kernels."""
+    import torch
+
+    if name.split("::")[0] in _SILENT_NAMESPACES or _MOVES_NOTHING.match(name):
+        return False
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
+    return not has(name, "CompositeImplicitAutograd") and not has(name, "BackendSelect")
+
+
+def _works_on_tensors(schema: Any) -> bool:
+    """Takes tensors, and writes to one or gives a new one: no view, no allocation."""
+    takes = any("Tensor" in str(a.type) for a in schema.arguments)
+    writes = any(a.alias_info is not None and a.alias_info.is_write for a in schema.arguments)
+    gives = any("Tensor" in str(r.type) and r.alias_info is None for r in schema.returns)
+    return takes and (writes or gives)
+
+
+def _all_formulas() -> dict[str, Callable[..., int]]:
+    """By the operator's name: torch's, and ours where torch has none or a worse one."""
+    from torch.utils.flop_counter import flop_registry, shape_wrapper
+
+    by_name: dict[str, Callable[..., int]] = {}
+    for packet, formula in flop_registry.items():
+        name = getattr(packet, "_qualified_op_name", None)
+        if name:
+            by_name[name] = formula
+    for packet, formula in extra_formulas().items():
+        by_name[packet._qualified_op_name] = shape_wrapper(formula)
+    for name, position in _SEQUENCE_LENGTHS.items():
+        if name in by_name:
+            by_name[name] = _without_lengths(by_name[name], position)
+    return by_name
+
+
+# Where sequences of different lengths are packed, their lengths lie on the device: reading them would make the
+# training wait for its GPU, and break a graph capture.
+_SEQUENCE_LENGTHS = {
+    "aten::_flash_attention_forward": 3,
+    "aten::_flash_attention_backward": 6,
+    "aten::_efficient_attention_forward": 4,
+    "aten::_efficient_attention_backward": 6,
+}
+
+
+def _without_lengths(formula: Callable[..., int], position: int) -> Callable[..., int]:
+    def guarded(*args: Any, **kwargs: Any) -> int:
+        if args[position] is not None:
+            raise NotImplementedError("the sequences' lengths lie on the device")
+        return formula(*args, **kwargs)
+
+    return guarded
+
+
+# ---------------------------------------------------------------- counting
+
+
+class _Tally:
+    """What one thread has counted since its process began. Only that thread writes to it."""
+
+    __slots__ = ("calls", "cells", "inside", "others")
+
+    def __init__(self) -> None:
+        self.inside = False
+        self.calls = 0
+        self.cells: dict[Cell, list[int]] = {}  # [calls, operations]
+        self.others: dict[Other, int] = {}  # calls
+
+    def note(self, other: Other, calls: int = 1) -> None:
+        self.others[other] = self.others.get(other, 0) + calls
+
+
+class _Token:
+    """Lives as long as its thread does."""
+
+    __slots__ = ("__weakref__",)
+
+
+class _PerThread(threading.local):
+    def __init__(self, register: Callable[[_Tally, _Token], None]) -> None:
+        self.token = _Token()
+        self.tally = _Tally()
+        register(self.tally, self.token)
+
+
+class Totals:
+    """Counts added up: of several threads, or of a time."""
+
+    def __init__(self) -> None:
+        self.cells: dict[Cell, list[int]] = {}
+        self.others: dict[Other, int] = {}
+
+    def add(self, cells: dict[Cell, list[int]], others: dict[Other, int]) -> None:
+        """Add one thread's counts."""
+        for cell, (calls, flops) in cells.items():
+            into = self.cells.setdefault(cell, [0, 0])
+            into[0] += calls
+            into[1] += flops
+        for other, calls in others.items():
+            self.others[other] = self.others.get(other, 0) + calls
+
+    def since(self, earlier: Totals) -> Totals:
+        """What came after ``earlier``; what did not change is left out."""
+        new = Totals()
+        for cell, (calls, flops) in self.cells.items():
+            old = earlier.cells.get(cell, [0, 0])
+            if [calls, flops] != old:
+                new.cells[cell] = [calls - old[0], flops - old[1]]
+        for other, calls in self.others.items():
+            if calls != earlier.others.get(other, 0):
+                new.others[other] = calls - earlier.others.get(other, 0)
+        return new
+
+
+class OperatorCounter:
+    """Counts operators through kernels that it registers for BackendSelect.
+
+    ``tick`` is called from a counted operator once ``deadline`` (monotonic clock, seconds) has passed.
+    """
+
+    def __init__(self, tick: Callable[[], None]) -> None:
+        import torch
+
+        self.deadline = 0.0
+        self.unwatched: list[str] = []
+        self._tick = tick
+        self._threads: list[tuple[weakref.ref[_Token], _Tally]] = []
+        self._retired = Totals()
+        self._local = _PerThread(lambda tally, token: self._threads.append((weakref.ref(token), tally)))
+        self._libraries: dict[str, Any] = {}
+        self._seen: set[str] = set()
+        self._plain: dict[type, bool] = {}
+        self._tensor = torch.Tensor
+        self._below = torch._C._dispatch_keyset_full_after(torch._C.DispatchKey.BackendSelect)
+        self._formulas = _all_formulas()
+
+    def watch_operators(self) -> None:
+        """Give a kernel to every operator that has none yet. Cheap where nothing is new."""
+        import torch
+
+        for name in torch._C._dispatch_get_all_op_names():
+            if name not in self._seen:
+                self._seen.add(name)
+                try:
+                    self._watch(name)
+                except (AttributeError, RuntimeError, TypeError):
+                    # It cannot be looked up or takes no kernel of ours: it runs as before, and is named.
+                    self.unwatched.append(name)
+
+    def _watch(self, name: str) -> None:
+        import torch
+
+        namespace, _, rest = name.partition("::")
+        base, _, overload = rest.partition(".")
+        formula = self._formulas.get(f"{namespace}::{base}")
+        if formula is None and not _may_work(name):
+            return
+        op = getattr(getattr(getattr(torch.ops, namespace), base), overload or "default")
+        if formula is None and not _works_on_tensors(op._schema):
+            return
+        call = op._handle.redispatch_boxed if hasattr(op, "_handle") else op.redispatch
+        if formula is not None:
+            kernel = self._counting_kernel(f"{namespace}.{base}", call, formula)
+        elif unbounded_family(("operator", name)):
+            kernel = self._family_kernel(("operator", name), call)
+        else:
+            kernel = self._naming_kernel(("operator", name), call)
+        if namespace not in self._libraries:
+            # Kept for ever: a kernel may be called from a thread of torch until the very end.
+            self._libraries[namespace] = torch._C._dispatch_library("IMPL", namespace, "", __file__, 0)
+        self._libraries[namespace].impl(rest, "BackendSelect", kernel, True)
+
+    def _counting_kernel(
+        self, operator: str, call: Callable[..., Any], formula: Callable[..., int]
+    ) -> Callable[..., Any]:
+        local, below, monotonic = self._local, self._below, time.monotonic
+        known: dict[Any, tuple[Cell, int] | Other | None] = {}
+
+        def counted(keyset: Any, *args: Any, **kwargs: Any) -> Any:
+            tally = local.tally
+            if tally.inside:  # an operator inside one that is counted already
+                return call(keyset & below, *args, **kwargs)
+            tally.inside = True
+            try:
+                out = call(keyset & below, *args, **kwargs)
+            finally:
+                tally.inside = False
+            try:
+                key = self._key(args)
+                found = known.get(key, _UNKNOWN)
+                if found is _UNKNOWN:
+                    found = known[key] = self._apply(operator, formula, args, kwargs, out)
+            except Exception:
+                # Whatever went wrong here, the user's call has its result; the operator is named.
+                found = ("formula", operator)
+            if found is not None:
+                self._enter(tally, found)
+            if monotonic() >= self.deadline:
+                self._tick()
+            return out
+
+        return counted
+
+    @staticmethod
+    def _enter(tally: _Tally, found: tuple[Cell, int] | Other) -> None:
+        cell, flops = found
+        if isinstance(flops, str):
+            tally.note((cell, flops))  # type: ignore[arg-type]
+            return
+        count = tally.cells.get(cell)  # type: ignore[arg-type]
+        if count is None:
+            count = tally.cells[cell] = [0, 0]  # type: ignore[index]
+        count[0] += 1
+        count[1] += flops
+        tally.calls += 1
+
+    def _family_kernel(self, other: Other, call: Callable[..., Any]) -> Callable[..., Any]:
+        """For an operator that may do unbounded work: named unless operators inside it are counted."""
+        local, below = self._local, self._below
+
+        def named(keyset: Any, *args: Any, **kwargs: Any) -> Any:
+            tally = local.tally
+            before = tally.calls
+            out = call(keyset & below, *args, **kwargs)
+            if not tally.inside and before == tally.calls and self._moves_numbers(args):
+                tally.note(other)
+            return out
+
+        return named
+
+    def _naming_kernel(self, other: Other, call: Callable[..., Any]) -> Callable[..., Any]:
+        local, below, plain = self._local, self._below, self._plain
+
+        def named(keyset: Any, *args: Any, **kwargs: Any) -> Any:
+            tally = local.tally
+            if not tally.inside:
+                first = args[0] if args else None
+                if (not first.is_meta) if plain.get(type(first)) else self._moves_numbers(args):
+                    others = tally.others
+                    others[other] = others.get(other, 0) + 1
+            return call(keyset & below, *args, **kwargs)
+
+        return named
+
+    def _moves_numbers(self, args: tuple[Any, ...]) -> bool:
+        """False for what only traces: fake, meta and subclassed tensors (a DTensor's local part comes again)."""
+        for arg in args:
+            for item in arg if isinstance(arg, (list, tuple)) else (arg,):
+                if isinstance(item, self._tensor):
+                    return self._is_plain(type(item)) and not item.is_meta
+        return True
+
+    def _is_plain(self, kind: type) -> bool:
+        plain = self._plain.get(kind)
+        if plain is None:
+            plain = getattr(kind, "__torch_dispatch__", None) == self._tensor.__torch_dispatch__
+            self._plain[kind] = plain
+        return plain
+
+    def _key(self, args: tuple[Any, ...]) -> Any:
+        """Everything that a formula may depend on: shapes, numbers and flags; precision and device."""
+        tensor = self._tensor
+        key: list[Any] = []
+        for arg in args:
+            if isinstance(arg, tensor):
+                key += (arg.shape, arg.dtype, arg.device, type(arg))
+            else:
+                key.append(tuple(arg) if type(arg) is list else arg)
+        return tuple(key)
+
+    def _apply(
+        self, operator: str, formula: Callable[..., int], args: Any, kwargs: Any, out: Any
+    ) -> tuple[Cell, int] | Other | None:
+        """One call's cell and operations; a name where it is not counted; None where it only traced."""
+        tensors = [a for a in args if isinstance(a, self._tensor)]
+        if not all(self._is_plain(type(t)) and not t.is_meta for t in tensors):
+            return None
+        numeric = next((t for t in tensors if t.dtype.is_floating_point or t.dtype.is_complex), None)
+        if numeric is None:
+            return ("integer", operator)
+        try:
+            flops = int(formula(*args, **kwargs, out_val=out))
+        except Exception:
+            return ("formula", operator)  # it does not fit this call: named, and the interval stays open
+        if numeric.dtype.is_complex:
+            flops *= 4  # a complex multiply-add is four real ones
+        return (operator, precision_of(str(numeric.dtype)), str(numeric.device)), flops
+
+    def note(self, other: Other, calls: int = 1) -> None:
+        """Name something that did work and is not counted."""
+        self._local.tally.note(other, calls)
+
+    def totals(self) -> Totals:
+        """Everything counted so far by all threads, also by those that have ended."""
+        total = Totals()
+        for entry in self._threads[:]:
+            reference, tally = entry
+            if reference() is None:
+                self._threads.remove(entry)
+                self._retired.add(tally.cells, tally.others)
+            else:
+                # A copy of a dict is one step under the interpreter lock: the thread may go on counting.
+                total.add(tally.cells.copy(), tally.others.copy())
+        total.add(self._retired.cells, self._retired.others)
+        return total
+
+    def forget(self) -> None:
+        """Start at zero: in a forked child, what came before was its parent's."""
+        self._retired = Totals()
+        for _, tally in self._threads:
+            tally.cells.clear()
+            tally.others.clear()
+
+
+_UNKNOWN: Any = object()
+_PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float64": "fp64", "complex32": "fp16",
+               "complex64": "fp32", "complex128": "fp64"}  # fmt: skip
+
+
+def precision_of(dtype: str) -> str:
+    """The vocabulary's name of a torch dtype: ``torch.bfloat16`` is bf16, every float8 is fp8."""
+    name = dtype.replace("torch.", "")
+    for prefix in ("float8", "float6", "float4"):
+        if name.startswith(prefix):
+            return "fp" + prefix[-1]
+    return _PRECISIONS.get(name, name)
+
+
+# ---------------------------------------------------------------- what works past the dispatcher
+
+
+def watch_inductor(module: ModuleType, note: Callable[[Other], None]) -> None:
+    """Name the kernels that Inductor generated, when they run: its templates hold matrix products."""
+
+    def counting(name: str, source_holds_template: bool, kernel: Callable[..., Any]) -> Callable[..., Any]:
+        other = ("inductor template" if source_holds_template else "inductor", name)
+
+        def launched(*args: Any, **kwargs: Any) -> Any:
+            note(other)
+            return kernel(*args, **kwargs)
+
+        return launched
+
+    compile_class = module.AsyncCompile
+    wait = compile_class.wait
+
+    def waited(self: Any, scope: dict[str, Any]) -> None:
+        wait(self, scope)
+        for name, value in list(scope.items()):
+            if name.startswith("cpp_") and callable(value) and not isinstance(value, type):
+                scope[name] = counting(name, "gemm" in name.lower() or "flex" in name.lower(), value)
+
+    compile_class.wait = waited
+
+
+def watch_inductor_triton(module: ModuleType, note: Callable[[Other], None]) -> None:
+    """The same for Inductor's Triton kernels, whose class launches all of them."""
+    run = module.CachingAutotuner.run
+
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        name = str((getattr(self, "inductor_meta", None) or {}).get("kernel_name") or "triton kernel")
+        note(("inductor template" if "_tem_" in name else "inductor", name))
+        return run(self, *args, **kwargs)
+
+    module.CachingAutotuner.run = counted
+
+
+def watch_triton(module: ModuleType, note: Callable[[Other], None]) -> None:
+    """Name the user's own Triton kernels when they are launched."""
+    run = module.JITFunction.run
+
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        note(("triton", getattr(self.fn, "__qualname__", "kernel")))
+        return run(self, *args, **kwargs)
+
+    module.JITFunction.run = counted
+
+
+def watch_cuda_graphs(module: ModuleType, note: Callable[[Other], None]) -> None:
+    """A graph's replay runs operators that the dispatcher does not see."""
+    replay = module.CUDAGraph.replay
+
+    def counted(self: Any) -> Any:
+        note(("cuda graph", "torch.cuda.CUDAGraph.replay"))
+        return replay(self)
+
+    module.CUDAGraph.replay = counted
+
+
+# ---------------------------------------------------------------- the journal
+
+
+def canonical(line: dict[str, Any]) -> bytes:
+    """The one serialisation of a journal's line."""
+    import json
+
+    return json.dumps(line, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def process_identity() -> dict[str, Any]:
+    """What tells this process from every other one: host, boot, process id and start time (clock ticks)."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        boot = file.read().strip()
+    with open("/proc/self/stat") as file:
+        start = int(file.read().rpartition(")")[2].split()[19])
+    return {"host": os.uname().nodename, "boot": boot, "pid": os.getpid(), "start_ticks": start}
+
+
+def now_us() -> int:
+    """Wall-clock time in microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+class Journal:
+    """One process's append-only, hash-chained file. A line is written with one call, so only a last one tears."""
+
+    def __init__(self, folder: str, identity: dict[str, Any]) -> None:
+        name = "{host}-{boot:.8}-{pid}-{start_ticks}.jsonl".format(**identity)
+        self.path = os.path.join(folder, re.sub(r"[^A-Za-z0-9._-]", "_", name))
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._file = os.open(self.path, flags, 0o644)
+        self._size = 0
+        self._hash = _FIRST_HASH
+        self.continues = self._take_up()
+
+    def _take_up(self) -> bool:
+        """A process that replaced its program (exec) goes on in the journal that it has begun."""
+        import json
+
+        old = b""
+        while chunk := os.pread(self._file, 1 << 20, len(old)):
+            old += chunk
+        lines = old.split(b"\n")
+        if len(lines) > 1:
+            self._hash = json.loads(lines[-2])["hash"]
+            self._size = len(old) - len(lines[-1])
+            os.ftruncate(self._file, self._size)
+        return len(lines) > 1
+
+    def write(self, kind: str, **content: Any) -> bool:
+        """Append a line. False, and the file as it was, where that failed (a full disk)."""
+        import hashlib
+
+        line = {"kind": kind, "previous": self._hash, **content}
+        digest = hashlib.sha256(canonical(line)).hexdigest()
+        text = canonical({**line, "hash": digest}) + b"\n"
+        try:
+            if os.write(self._file, text) != len(text):
+                raise OSError("a short write")
+        except OSError:
+            self._cut_back()
+            return False
+        self._hash, self._size = digest, self._size + len(text)
+        return True
+
+    def _cut_back(self) -> None:
+        try:
+            os.ftruncate(self._file, self._size)
+        except OSError:
+            self._hash = "broken"  # half a line stays: whatever follows must not pass for a whole chain
+
+    def close(self) -> None:
+        """Give the file back, without a further line."""
+        os.close(self._file)
+
+
+# ---------------------------------------------------------------- a process's life
+
+
+class Meter:
+    """Counts this process's operators and keeps its journal."""
+
+    def __init__(self, folder: str, run_id: str) -> None:
+        self._folder = folder
+        self._run_id = run_id
+        self._lock = threading.Lock()
+        self._begin()
+        self.counter = OperatorCounter(self._close_window)
+        self.counter.deadline = time.monotonic() + _SHORTEST_WINDOW_S
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._journal: Journal | None = None
+        self._written = Totals()
+        self._window_begin_us = now_us()
+        self._began = time.monotonic()
+        self._ended = False
+        self._extensions: set[str] = set()
+
+    def start(self) -> None:
+        """Watch operators, and this process's ways to end."""
+        self.counter.watch_operators()
+        self._open_journal()
+        atexit.register(self._end_at_exit)
+        os.register_at_fork(after_in_child=self._after_fork)
+        _before(os, "_exit", lambda: self.end("os._exit"))
+        _before(os, "execv", lambda: self._flush())
+        _before(os, "execve", lambda: self._flush())
+
+    def _open_journal(self) -> Journal:
+        if self._journal is None:
+            identity = process_identity()
+            journal = Journal(self._folder, identity)
+            kind = "program" if journal.continues else "header"
+            journal.write(kind, **self._header(identity))
+            self._journal = journal
+        return self._journal
+
+    def _header(self, identity: dict[str, Any]) -> dict[str, Any]:
+        import platform
+
+        torch: Any = sys.modules["torch"]
+        return {
+            "schema": SCHEMA,
+            "run": self._run_id,
+            "role": "process",
+            "method": "analytic",
+            **identity,
+            "parent_pid": os.getppid(),
+            "time_us": now_us(),
+            "rank": _rank(),
+            "software": {
+                "python": platform.python_version(),
+                "torch": str(torch.__version__),
+                "cuda": torch.version.cuda,
+                "system": f"{os.uname().sysname} {os.uname().release} {os.uname().machine}",
+            },
+            "devices": [{"device": "cpu", "name": _processor_name()}],
+            "unwatched": list(self.counter.unwatched),
+        }
+
+    def _close_window(self) -> None:
+        """Called from an operator, in any thread, when the window is due. Never waits, never raises."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            length = min(max((time.monotonic() - self._began) / 60, _SHORTEST_WINDOW_S), _LONGEST_WINDOW_S)
+            self.counter.deadline = time.monotonic() + length
+            self._write_window()
+            if self._ended:
+                self._write_end("after the end")
+        except Exception:
+            # Nothing is lost: the counts stay in memory and the next window tries again.
+            self.counter.deadline = time.monotonic() + _SHORTEST_WINDOW_S
+        finally:
+            self._lock.release()
+
+    def _write_window(self) -> None:
+        self.counter.watch_operators()  # those of extensions loaded since
+        self._note_extensions()
+        totals = self.counter.totals()
+        new = totals.since(self._written)
+        if not new.cells and not new.others:
+            return
+        end_us = now_us()
+        if self._open_journal().write(
+            "window",
+            method="analytic",
+            begin_us=self._window_begin_us,
+            end_us=end_us,
+            counts=[
+                {"operator": o, "precision": p, "device": d, "calls": str(calls), "flops": str(flops)}
+                for (o, p, d), (calls, flops) in sorted(new.cells.items())
+            ],
+            uncounted=[
+                {"kind": kind, "name": name, "calls": str(calls), "family": unbounded_family((kind, name))}
+                for (kind, name), calls in sorted(new.others.items())
+            ],
+        ):
+            self._written, self._window_begin_us = totals, end_us
+
+    def _note_extensions(self) -> None:
+        for name in _UNSEEN_EXTENSIONS:
+            if name in sys.modules and name not in self._extensions:
+                self._extensions.add(name)
+                self.counter.note(("extension", name))
+
+    def _flush(self) -> None:
+        if self._pid == os.getpid() and self._lock.acquire(timeout=2):
+            try:
+                self._write_window()
+            finally:
+                self._lock.release()
+
+    def end(self, reason: str) -> None:
+        """Write what is left and the journal's end line."""
+        self._flush()
+        # A forked child that never counted anything has no journal, and needs none.
+        if self._journal is not None and not self._ended:
+            self._ended = True
+            self.counter.deadline = 0.0  # whatever is still counted is written at once
+            self._write_end(reason)
+
+    def _write_end(self, reason: str) -> None:
+        if self._journal is not None:
+            self._journal.write("end", reason=reason, time_us=now_us())
+
+    def _end_at_exit(self) -> None:
+        kind = getattr(sys, "last_type", None)
+        self.end("exit" if kind is None else f"exception: {kind.__name__}")
+
+    def _after_fork(self) -> None:
+        """The child has its own counts and, once it counts something, its own journal."""
+        if self._journal is not None:
+            self._journal.close()
+        self._lock = threading.Lock()
+        self.counter.forget()
+        self._begin()
+        self.counter.deadline = time.monotonic() + _SHORTEST_WINDOW_S
+
+
+def _before(module: Any, name: str, act: Callable[[], None]) -> None:
+    """Let ``act`` run before a function of ``module``; whatever it raises stays here."""
+    original = getattr(module, name)
+
+    def acted(*args: Any, **kwargs: Any) -> Any:
+        try:
+            act()
+        except Exception:  # noqa: BLE001,S110 - the function must run whatever the meter does
+            pass
+        return original(*args, **kwargs)
+
+    acted.__name__ = acted.__qualname__ = name
+    acted.__doc__ = original.__doc__
+    setattr(module, name, acted)
+
+
+def _rank() -> dict[str, int] | None:
+    """The rank that a launcher gave this process, from its variables; None where there is none."""
+    names = {
+        "rank": ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK"),
+        "local_rank": ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK"),
+        "world_size": ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"),
+    }
+    found = {}
+    for key, variables in names.items():
+        value = next((os.environ[v] for v in variables if os.environ.get(v, "").isdecimal()), None)
+        if value is not None:
+            found[key] = int(value)
+    return found or None
+
+
+def _processor_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "")
+    except OSError:
+        return ""
+
+
+# ---------------------------------------------------------------- waiting for torch
+
+
+class _ImportWatcher:
+    """A finder that finds nothing itself: it acts when one of a few modules has been imported."""
+
+    def __init__(self, actions: dict[str, Callable[[ModuleType], None]]) -> None:
+        self._actions = actions
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """The spec that the other finders give, its loader followed by our action."""
+        action = self._actions.pop(name, None)
+        if action is None:
+            return None
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            spec = find(name, path, target) if finder is not self and find is not None else None
+            if spec is not None:
+                if spec.loader is not None and hasattr(spec.loader, "exec_module"):
+                    _after_loading(spec.loader, action)
+                return spec
+        self._actions[name] = action  # not there now; it may be later
+        return None
+
+
+def _after_loading(loader: Any, action: Callable[[ModuleType], None]) -> None:
+    execute = loader.exec_module
+
+    def loaded(module: ModuleType) -> None:
+        execute(module)
+        del loader.exec_module
+        try:
+            action(module)
+        except Exception as problem:
+            _report_failure(problem)
+
+    loader.exec_module = loaded
+
+
+def _report_failure(problem: Exception) -> None:
+    """A meter that cannot start says so in a journal that has nothing but its reason."""
+    try:
+        journal = Journal(os.environ["FTPROF_RUN_DIR"], process_identity())
+        if not journal.continues:
+            journal.write(
+                "header", schema=SCHEMA, run=os.environ.get("FTPROF_RUN_ID", ""), role="process",
+                method="analytic", **process_identity(), parent_pid=os.getppid(), time_us=now_us(), rank=_rank(),
+                software={}, devices=[], unwatched=[],
+            )  # fmt: skip
+        journal.write("problem", what=f"the analytic meter could not start: {problem!r:.300}", time_us=now_us())
+    except Exception:  # noqa: BLE001,S110 - nowhere is left to say it; ftprof's parent finds no journal
+        pass
+
+
+_meter: Meter | None = None
+
+
+def watch_for_torch() -> None:
+    """Start counting in this process when torch has been imported."""
+
+    def start(_: ModuleType) -> None:
+        global _meter
+        _meter = Meter(os.environ["FTPROF_RUN_DIR"], os.environ.get("FTPROF_RUN_ID", ""))
+        _meter.start()
+        watch_cuda_graphs(sys.modules["torch.cuda.graphs"], _meter.counter.note)
+
+    def patched(patch: Callable[[ModuleType, Callable[[Other], None]], None]) -> Callable[[ModuleType], None]:
+        def act(module: ModuleType) -> None:
+            if _meter is not None:
+                patch(module, _meter.counter.note)
+
+        return act
+
+    sys.meta_path.insert(
+        0,
+        _ImportWatcher(
+            {
+                "torch": start,
+                "torch._inductor.async_compile": patched(watch_inductor),
+                "torch._inductor.runtime.triton_heuristics": patched(watch_inductor_triton),
+                "triton.runtime.jit": patched(watch_triton),
+            }
+        ),  # type: ignore[arg-type]
+    )

@@ -1,0 +1,1 @@
+"""Thresholds and rules as data, and the verdict on an interval."""

@@ -1,0 +1,1 @@
+"""Exact counts on disk: journals, the record made of them, and its interval."""

@@ -1,0 +1,36 @@
+"""The interval around a count of floating-point operations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Interval:
+    """[low, high] around a total, in operations.
+
+    ``value`` is the best figure, or ``None`` where nothing could be counted. ``high`` is ``None`` where work went
+    uncounted and nothing bounds it, so that the total may be any number from ``low`` upwards.
+    """
+
+    low: int
+    value: int | None
+    high: int | None
+
+    def __post_init__(self) -> None:
+        if self.low < 0:
+            raise ValueError(f"an interval's low end is negative: {self.low}")
+        if self.value is not None and self.value < self.low:
+            raise ValueError(f"an interval's value {self.value} lies below its low end {self.low}")
+        top = self.low if self.value is None else self.value
+        if self.high is not None and self.high < top:
+            raise ValueError(f"an interval's high end {self.high} lies below {top}")
+
+    def __add__(self, other: Interval) -> Interval:
+        """The interval of both works together; an absent end or value stays absent only as far as it must."""
+        values = [v for v in (self.value, other.value) if v is not None]
+        high = None if self.high is None or other.high is None else self.high + other.high
+        return Interval(self.low + other.low, sum(values) if values else None, high)
+
+
+NOTHING_COUNTED = Interval(0, None, None)

@@ -1,0 +1,1 @@
+"""How a record is shown to a person or a program."""
