@@ -13,20 +13,23 @@ from ftprof.errors import UntrustedInput, UsageProblem
 MAX_DIGITS = 60
 """Most digits of a mantissa, and largest size of an exponent, that a written quantity may have."""
 
+TIMES = "\N{MULTIPLICATION SIGN}"
+
 _MAX_STORED_DIGITS = 1000
 _SHOWN = 40
-_NUMBER = r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE]([+-]?[0-9]+)| *[×x*] *10\^([+-]?[0-9]+))?"
+_NUMBER = rf"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE]([+-]?[0-9]+)| *[{TIMES}x*] *10\^([+-]?[0-9]+))?"
 _QUANTITY = re.compile(rf"{_NUMBER}(?: */ *{_NUMBER})?")
 _STORED = re.compile(r"(0|[1-9][0-9]*)(?:/([1-9][0-9]*))?")
-_MINUS_SIGN = re.compile(r"(?<![eE^])[-−]")
+_MINUS_SIGN = re.compile("(?<![eE^])[-\N{MINUS SIGN}]")
 _NOT_FINITE = ("nan", "inf", "infinity")
 
 
 def parse_quantity(text: str, what: str) -> Fraction:
     """Read a quantity that a person wrote, exactly.
 
-    Accepted are ``33000000000000000000000``, ``3.3e22``, ``3.3×10^22`` (with ``x`` or ``*`` too) and ``1e23/3``.
-    ``what`` names the option or variable in the error. Raises UsageProblem with the reason for anything else.
+    Accepted are ``33000000000000000000000``, ``3.3e22``, ``3.3x10^22`` (a multiplication sign or ``*`` too)
+    and ``1e23/3``. ``what`` names the option or variable in the error. Raises UsageProblem with the reason
+    for anything else.
     """
     stripped = text.strip(" \t\r\n")
     match = _QUANTITY.fullmatch(stripped)
@@ -79,15 +82,15 @@ def from_json(text: object, where: str) -> Fraction:
 
 
 def two_figures(quantity: Fraction) -> str:
-    """The quantity for people, with two significant figures: ``3.3×10^22``.
+    """The quantity for people, with two significant figures: ``3.3x10^22`` with a multiplication sign.
 
     A tie is rounded up, as one rounds by hand. Whole numbers below 100 have no more than two figures and are
-    shown as they are. Two figures are what paragraph 32 of the Guidelines (July 2025) asks for in a notification.
+    shown as they are. Two figures are what paragraph 32 of the Guidelines asks for in a notification.
     """
     if quantity < 100 and quantity.denominator == 1:
         return str(quantity)
     tenths, power = _scientific(quantity)
-    return f"{tenths // 10}.{tenths % 10}×10^{power}"
+    return f"{tenths // 10}.{tenths % 10}{TIMES}10^{power}"
 
 
 def ratio_text(ratio: Fraction) -> str:
@@ -106,17 +109,17 @@ def shown(value: object) -> str:
 
 
 def _number(mantissa: str, power: str | None) -> Fraction | None:
-    """A decimal number exactly, or None where it is too long; 10^power is not built before power is known small."""
+    """A decimal number exactly, or None where too long. No power of ten is built before it is known small."""
     whole, _, decimals = mantissa.partition(".")
     size = (power or "").lstrip("+-0")
     if len(whole) + len(decimals) > MAX_DIGITS or len(size) > 2 or int(size or 0) > MAX_DIGITS:
         return None
-    exponent = int(power or 0) - len(decimals)
+    exponent = int(size or 0) * (-1 if (power or "").startswith("-") else 1) - len(decimals)
     return Fraction(int(whole + decimals)) * Fraction(10) ** exponent
 
 
 def _scientific(quantity: Fraction) -> tuple[int, int]:
-    """(t, n) with 10 <= t <= 99, so that t/10 x 10^n is the positive quantity rounded half up to two figures."""
+    """(t, n) with 10 <= t <= 99: the quantity above 0, rounded half up to two figures, is t/10 times 10^n."""
     power = len(str(quantity.numerator)) - len(str(quantity.denominator))
     if quantity < Fraction(10) ** power:
         power -= 1
@@ -126,7 +129,7 @@ def _scientific(quantity: Fraction) -> tuple[int, int]:
 
 def _refusal(text: str, what: str, reason: str) -> UsageProblem:
     return UsageProblem(
-        f"{what} {shown(text)} {reason}; write 33000000000000000000000, 3.3e22, 3.3×10^22 or 1e23/3"
+        f"{what} {shown(text)} {reason}; write 33000000000000000000000, 3.3e22, 3.3{TIMES}10^22 or 1e23/3"
     )
 
 

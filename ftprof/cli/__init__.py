@@ -30,8 +30,8 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"ftprof.cli.{cmd_name}").command
-        for option in _common_options():
-            command.params.append(option)
+        names = {param.name for param in command.params}
+        command.params += [option for option in _common_options() if option.name not in names]
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -54,7 +54,11 @@ def _common_options() -> list[click.Option]:
     """--debug and --version, which work before and after the subcommand."""
     return [
         click.Option(
-            ["--debug"], is_flag=True, expose_value=False, callback=_set_debug, help="Show tracebacks of errors."
+            ["--debug"],
+            is_flag=True,
+            expose_value=False,
+            callback=_set_debug,
+            help="Show tracebacks of errors.",
         ),
         click.Option(
             ["--version"],

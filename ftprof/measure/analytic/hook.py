@@ -41,7 +41,7 @@ def extra_formulas() -> dict[Any, Callable[..., int]]:
     import torch
 
     aten = torch.ops.aten
-    table = {
+    table: dict[str, Callable[..., int]] = {
         "addmm": lambda _c, a, b, *_, **__: _product(a, b),
         "bmm": lambda a, b, *_, **__: _product(a, b),
         "baddbmm": lambda _c, a, b, *_, **__: _product(a, b),
@@ -127,7 +127,10 @@ _FAMILIES = (
     ("attention", re.compile(r"attention|attn|flash|sdpa")),
     ("recurrent", re.compile(r"rnn|lstm|gru(?:_|$)|mamba|selective_scan|ssd")),
     ("convolution", re.compile(r"conv(?!ert)")),
-    ("matmul", re.compile(r"mm(?:$|[._0-9]|(?=_))|matmul|gemm|linear(?!1d)|trilinear$|mv$|vdot|einsum|moe|lora")),
+    (
+        "matmul",
+        re.compile(r"mm(?:$|[._0-9]|(?=_))|matmul|gemm|linear(?!1d)|trilinear$|mv$|vdot|einsum|moe|lora"),
+    ),
 )
 _NOT_A_FAMILY = re.compile(r"upsample|prepack|reorder|unpack|flatten_weight|_fused_(?:lstm|gru)_cell|lgamma|gamma")
 # Extensions whose kernels are called past torch's dispatcher, so that nothing here sees them.
@@ -194,6 +197,20 @@ def _may_work(name: str) -> bool:
     return not has(name, "CompositeImplicitAutograd") and not has(name, "BackendSelect")
 
 
+def _takes_numbers_for_tensors(namespace: str, base: str) -> bool:
+    """Whether a number may stand where the schema has a tensor, as in ``x * 2.0``.
+
+    torch hands such an operand to a kernel written in Python as a plain number, and refuses it on the way back,
+    so a kernel of ours would break the user's call (tests/integration/operator_database.py found them all).
+    """
+    import torch
+
+    if torch._C._should_allow_numbers_as_tensors(base):
+        return True
+    packet = getattr(getattr(torch.ops, namespace), base.rstrip("_"), None)
+    return packet is not None and any("Scalar" in overload for overload in packet.overloads())
+
+
 def _works_on_tensors(schema: Any) -> bool:
     """Takes tensors, and writes to one or gives a new one: no view, no allocation."""
     takes = any("Tensor" in str(a.type) for a in schema.arguments)
@@ -212,7 +229,9 @@ def _all_formulas() -> dict[str, Callable[..., int]]:
         if name:
             by_name[name] = formula
     for packet, formula in extra_formulas().items():
-        by_name[packet._qualified_op_name] = shape_wrapper(formula)
+        by_name[packet._qualified_op_name] = shape_wrapper(formula)  # type: ignore[no-untyped-call]
+    for name in [name for name in by_name if name.startswith("aten::")]:
+        by_name.setdefault(name + "_", by_name[name])  # the form in place, where there is one
     for name, position in _SEQUENCE_LENGTHS.items():
         if name in by_name:
             by_name[name] = _without_lengths(by_name[name], position)
@@ -308,7 +327,7 @@ class OperatorCounter:
         import torch
 
         self.deadline = 0.0
-        self.unwatched: list[str] = []
+        self.unwatched: set[str] = set()
         self._tick = tick
         self._threads: list[tuple[weakref.ref[_Token], _Tally]] = []
         self._retired = Totals()
@@ -317,6 +336,7 @@ class OperatorCounter:
         self._seen: set[str] = set()
         self._plain: dict[type, bool] = {}
         self._tensor = torch.Tensor
+        self._strided = torch.strided
         self._below = torch._C._dispatch_keyset_full_after(torch._C.DispatchKey.BackendSelect)
         self._formulas = _all_formulas()
 
@@ -331,7 +351,7 @@ class OperatorCounter:
                     self._watch(name)
                 except (AttributeError, RuntimeError, TypeError):
                     # It cannot be looked up or takes no kernel of ours: it runs as before, and is named.
-                    self.unwatched.append(name)
+                    self.unwatched.add(name)
 
     def _watch(self, name: str) -> None:
         import torch
@@ -343,6 +363,9 @@ class OperatorCounter:
             return
         op = getattr(getattr(getattr(torch.ops, namespace), base), overload or "default")
         if formula is None and not _works_on_tensors(op._schema):
+            return
+        if formula is None and _takes_numbers_for_tensors(namespace, base):
+            self.unwatched.add(f"{namespace}::{base}")
             return
         call = op._handle.redispatch_boxed if hasattr(op, "_handle") else op.redispatch
         if formula is not None:
@@ -420,7 +443,7 @@ class OperatorCounter:
         def named(keyset: Any, *args: Any, **kwargs: Any) -> Any:
             tally = local.tally
             if not tally.inside:
-                first = args[0] if args else None
+                first: Any = args[0] if args else None
                 if (not first.is_meta) if plain.get(type(first)) else self._moves_numbers(args):
                     others = tally.others
                     others[other] = others.get(other, 0) + 1
@@ -461,6 +484,8 @@ class OperatorCounter:
         tensors = [a for a in args if isinstance(a, self._tensor)]
         if not all(self._is_plain(type(t)) and not t.is_meta for t in tensors):
             return None
+        if any(t.layout != self._strided for t in tensors):
+            return ("formula", operator)  # a sparse product does what its zeros leave over
         numeric = next((t for t in tensors if t.dtype.is_floating_point or t.dtype.is_complex), None)
         if numeric is None:
             return ("integer", operator)
@@ -712,7 +737,7 @@ class Meter:
                 "system": f"{os.uname().sysname} {os.uname().release} {os.uname().machine}",
             },
             "devices": [{"device": "cpu", "name": _processor_name()}],
-            "unwatched": list(self.counter.unwatched),
+            "unwatched": sorted(self.counter.unwatched),
         }
 
     def _close_window(self) -> None:
@@ -802,7 +827,7 @@ def _before(module: Any, name: str, act: Callable[[], None]) -> None:
     def acted(*args: Any, **kwargs: Any) -> Any:
         try:
             act()
-        except Exception:  # noqa: BLE001,S110 - the function must run whatever the meter does
+        except Exception:  # the function must run whatever the meter does
             pass
         return original(*args, **kwargs)
 
@@ -884,7 +909,7 @@ def _report_failure(problem: Exception) -> None:
                 software={}, devices=[], unwatched=[],
             )  # fmt: skip
         journal.write("problem", what=f"the analytic meter could not start: {problem!r:.300}", time_us=now_us())
-    except Exception:  # noqa: BLE001,S110 - nowhere is left to say it; ftprof's parent finds no journal
+    except Exception:  # nowhere is left to say it; ftprof's parent finds no journal
         pass
 
 
@@ -916,5 +941,5 @@ def watch_for_torch() -> None:
                 "torch._inductor.runtime.triton_heuristics": patched(watch_inductor_triton),
                 "triton.runtime.jit": patched(watch_triton),
             }
-        ),  # type: ignore[arg-type]
+        ),
     )

@@ -1,0 +1,176 @@
+#include "cupti/library.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "cupti/error.h"
+#include "cupti/perfworks.h"
+#include "cupti/shared_object.h"
+#include "cupti/version.h"
+
+namespace ftprof::cupti {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kFileNames[] = {"libcupti.so.13", "libcupti.so.12", "libcupti.so"};
+constexpr char kInstallRemedy[] = "install one with: pip install 'ftprof[cupti]'";
+constexpr char kDriverlessRemedy[] =
+    "to plan without a GPU, install one that can: pip install 'nvidia-cuda-cupti==13.0.*'";
+
+// The folders below a search root where wheels and toolkits keep libcupti, in order of preference.
+std::vector<fs::path> LibraryFolders(const fs::path& root) {
+  std::vector<fs::path> folders = {
+      root,
+      root / "nvidia/cu13/lib",
+      root / "nvidia/cuda_cupti/lib",
+      root / "extras/CUPTI/lib64",
+      root / "lib64",
+      root / "lib",
+  };
+  std::vector<fs::path> targets;
+  std::error_code ignored;
+  for (fs::directory_iterator it(root / "targets", ignored), end; !ignored && it != end;
+       it.increment(ignored)) {
+    targets.push_back(it->path() / "lib");
+  }
+  std::sort(targets.begin(), targets.end());
+  folders.insert(folders.end(), targets.begin(), targets.end());
+  return folders;
+}
+
+std::optional<fs::path> FindLibrary(const fs::path& folder) {
+  std::error_code ignored;
+  for (const char* name : kFileNames) {
+    if (fs::exists(folder / name, ignored)) return fs::absolute(folder / name, ignored);
+  }
+  return std::nullopt;
+}
+
+template <typename Function>
+void Resolve(const SharedObject& cupti, const char* symbol, Function* function) {
+  if (cupti.Find(symbol, function)) return;
+  throw CuptiError("load " + cupti.Path(), 0, std::string("it has no ") + symbol,
+                   "ftprof needs CUPTI of CUDA 12.6 Update 2 or newer; " +
+                       std::string(kInstallRemedy));
+}
+
+Api ResolveAll(const SharedObject& cupti) {
+  Api api;
+  Resolve(cupti, "cuptiGetVersion", &api.get_version);
+  Resolve(cupti, "cuptiGetResultString", &api.get_result_string);
+  Resolve(cupti, "cuptiProfilerHostInitialize", &api.host_initialize);
+  Resolve(cupti, "cuptiProfilerHostDeinitialize", &api.host_deinitialize);
+  Resolve(cupti, "cuptiProfilerHostGetSupportedChips", &api.host_get_supported_chips);
+  Resolve(cupti, "cuptiProfilerHostGetBaseMetrics", &api.host_get_base_metrics);
+  Resolve(cupti, "cuptiProfilerHostGetSubMetrics", &api.host_get_sub_metrics);
+  Resolve(cupti, "cuptiProfilerHostGetMetricProperties", &api.host_get_metric_properties);
+  Resolve(cupti, "cuptiProfilerHostConfigAddMetrics", &api.host_config_add_metrics);
+  Resolve(cupti, "cuptiProfilerHostGetConfigImageSize", &api.host_get_config_image_size);
+  Resolve(cupti, "cuptiProfilerHostGetConfigImage", &api.host_get_config_image);
+  Resolve(cupti, "cuptiProfilerHostGetNumOfPasses", &api.host_get_num_of_passes);
+  return api;
+}
+
+std::uint32_t QueryApiVersion(const SharedObject& cupti) {
+  decltype(&cuptiGetVersion) get_version = nullptr;
+  Resolve(cupti, "cuptiGetVersion", &get_version);
+  std::uint32_t api_version = 0;
+  const CUptiResult result = get_version(&api_version);
+  if (result != CUPTI_SUCCESS) {
+    throw CuptiError("cuptiGetVersion of " + cupti.Path(), result, "", kDriverlessRemedy);
+  }
+  return api_version;
+}
+
+// From 13.2 on CUPTI needs the driver for its host API too. Without one, cuptiGetVersion of 13.2.23
+// and 13.2.86 crashes, and that of 13.3.75 and 13.4.92 answers 999: no call may be made.
+void CheckDriver(const Version& perfworks, const std::string& path) {
+  if (perfworks < kFirstPerfworksWithDriver || SharedObject::Open("libcuda.so.1", nullptr)) return;
+  throw CuptiError("load " + path, 0, "CUPTI 13.2 and newer need an NVIDIA driver, here is none",
+                   kDriverlessRemedy);
+}
+
+void CheckRelease(const Version& release, const Version& perfworks, const std::string& path) {
+  if (release < kOldestSupported || release.major > kNewestMajor) {
+    throw CuptiError("load " + path, 0, "it is CUPTI " + release.Text(),
+                     "ftprof needs 12.6 to 13.x; " + std::string(kInstallRemedy));
+  }
+  const Version expected = PerfworksOf(release);
+  if (expected.major != 0 && !(expected == perfworks)) {
+    throw CuptiError("load " + path, 0,
+                     "CUPTI " + release.Text() + " belongs to libnvperf " + expected.Text() +
+                         ", but beside it lies " + perfworks.Text(),
+                     "reinstall this CUPTI so that its libraries are of one release");
+  }
+}
+
+std::string WarningFor(const Version& release) {
+  if (!(kNewestTested < release)) return {};
+  return "CUPTI " + release.Text() + " is newer than the newest that ftprof was tested with (" +
+         kNewestTested.Text() + ")";
+}
+
+}  // namespace
+
+Library::Library(Api api, LibraryInfo info) : api_(api), info_(std::move(info)) {}
+
+Library Library::LoadFile(const std::string& path, const std::string& origin) {
+  Perfworks perfworks = LoadPerfworks(fs::path(path).parent_path().string());
+  CheckDriver(perfworks.version, path);
+  std::string error;
+  SharedObject cupti = SharedObject::Open(path, &error);
+  if (!cupti) throw CuptiError("load " + path, 0, error, kInstallRemedy);
+
+  LibraryInfo info;
+  info.path = path;
+  info.origin = origin;
+  info.api_version = QueryApiVersion(cupti);
+  const Version release = ReleaseOf(info.api_version);
+  CheckRelease(release, perfworks.version, path);
+  info.version = release.Text();
+  info.warning = WarningFor(release);
+  const Api api = ResolveAll(cupti);
+
+  cupti.KeepMapped();
+  perfworks.host.KeepMapped();
+  perfworks.target.KeepMapped();
+  return Library(api, std::move(info));
+}
+
+Library Library::Load(const std::vector<SearchRoot>& roots) {
+  for (const char* name : kFileNames) {
+    const SharedObject mapped = SharedObject::FindMapped(name);
+    if (mapped) return LoadFile(mapped.Path(), "already mapped");
+  }
+  std::optional<CuptiError> first_failure;
+  for (const SearchRoot& root : roots) {
+    for (const fs::path& folder : LibraryFolders(root.path)) {
+      const std::optional<fs::path> file = FindLibrary(folder);
+      if (!file) continue;
+      try {
+        return LoadFile(file->string(), root.origin);
+      } catch (const CuptiError& error) {
+        if (!first_failure) first_failure = error;
+      }
+    }
+  }
+  if (first_failure) throw CuptiError(*first_failure);
+  throw CuptiError("find CUPTI", 0,
+                   "no libcupti in the " + std::to_string(roots.size()) + " places searched",
+                   kInstallRemedy);
+}
+
+void Library::Check(CUptiResult result, const char* call, const std::string& about) const {
+  if (result == CUPTI_SUCCESS) return;
+  const char* text = nullptr;
+  std::string name = "CUPTI_ERROR";
+  if (api_.get_result_string(result, &text) == CUPTI_SUCCESS && text != nullptr) name = text;
+  if (!about.empty()) name += " (" + about + ")";
+  throw CuptiError(call, result, name, {});
+}
+
+}  // namespace ftprof::cupti

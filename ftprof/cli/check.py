@@ -1,0 +1,205 @@
+"""``ftprof check``: the verdict on a record or on a bare number."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+from ftprof.cli.policy_options import (
+    PolicyChoice,
+    PolicyOptions,
+    policy_options,
+    read_policy_options,
+    refuse_separator,
+)
+from ftprof.errors import FtprofError, UsageProblem
+from ftprof.quantity import TIMES
+
+if TYPE_CHECKING:
+    from ftprof.policy.amount import Amount
+    from ftprof.policy.inputs import PolicyInputs
+    from ftprof.policy.verdict import Verdict
+    from ftprof.record.interval import Interval
+
+SCHEMA = "ftprof.check/1"
+
+
+class CheckedRecord(Protocol):
+    """What check needs of a record."""
+
+    @property
+    def interval(self) -> Interval:
+        """The interval around the run's operations."""
+
+    @property
+    def method(self) -> str:
+        """How they were counted."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the record holds the whole run."""
+
+    @property
+    def policy_inputs(self) -> Mapping[str, Any]:
+        """What the run's user stated about the base model, as ``PolicyInputs.to_json`` has it, or nothing."""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the record is incomplete, or why nothing was counted."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """All that check found: the amount, each policy's verdict in order, the one that decides, and notes."""
+
+    amount: Amount
+    complete: bool
+    inputs: PolicyInputs
+    verdicts: tuple[Verdict, ...]
+    deciding: Verdict
+    notes: tuple[str, ...]
+    general_notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as schema ``ftprof.check/1``; ``notes`` only where there is something to say."""
+        from ftprof.policy.verdict import difference_notice
+        from ftprof.quantity import to_json
+
+        def exact(flops: Fraction | None) -> str | None:
+            return None if flops is None else to_json(flops)
+
+        difference = difference_notice(self.verdicts)
+        notes = [*([difference] if difference else []), *self.notes]
+        return {
+            "schema": SCHEMA,
+            "flops": exact(self.amount.value),
+            "low": exact(self.amount.low),
+            "high": exact(self.amount.high),
+            "method": self.amount.method,
+            "complete": self.complete,
+            "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            **({"notes": notes} if notes else {}),
+        }
+
+    def to_text(self) -> str:
+        """The answer for a person."""
+        from ftprof.report.verdict_text import verdict_text
+
+        notes = [*self.notes, *self.general_notes]
+        return verdict_text(self.amount, self.complete, self.inputs, self.verdicts, notes)
+
+
+@click.command(name="check")
+@click.argument("record", required=False, type=click.Path(path_type=Path))
+@click.option("--flops", metavar="X", callback=refuse_separator, help="Judge this number of FLOP, such as 3.3e22.")
+@click.option(
+    "--error",
+    metavar="E",
+    callback=refuse_separator,
+    help="The relative error of --flops, 0 <= E < 1. Default: 0.",
+)
+@policy_options
+@click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+def command(
+    record: Path | None, flops: str | None, error: str | None, policy_options: PolicyOptions, as_json: bool
+) -> int:
+    """The verdict on RECORD, or on a bare number given with --flops.
+
+    Exit codes: 0 below, 3 above, 4 within the margin, 5 undetermined, 1 an unreadable record, 2 wrong usage.
+    """
+    from ftprof.policy.verdict import EXIT_CODES
+
+    if (record is None) == (flops is None):
+        raise UsageProblem("check judges one thing: give either a RECORD or --flops X")
+    if flops is not None:
+        answer = check_number(flops, error, policy_options)
+    elif error is not None:
+        raise UsageProblem("--error belongs to --flops; a record has an interval of its own")
+    elif record is not None:
+        from ftprof.record.record import load_record
+
+        answer = check_record(load_record(record), f"record {record}", policy_options)
+    _write(_json_text(answer) if as_json else _printable(answer.to_text()))
+    return EXIT_CODES[answer.deciding.verdict]
+
+
+def check_number(flops: str, error: str | None, options: PolicyOptions) -> Answer:
+    """The answer on a number of FLOP and its relative error as written. Raises UsageProblem."""
+    from ftprof.policy.amount import Amount
+    from ftprof.quantity import parse_quantity, parse_relative_error
+
+    relative_error = Fraction(0) if error is None else parse_relative_error(error, "--error")
+    amount = Amount.given(parse_quantity(flops, "--flops"), relative_error)
+    return _answer(amount, True, read_policy_options(options))
+
+
+def check_record(record: CheckedRecord, where: str, options: PolicyOptions) -> Answer:
+    """The answer on a record, whose own policy inputs hold where no option is given.
+
+    Raises UsageProblem, and UntrustedInput, which names ``where``, for inputs that no ftprof wrote.
+    """
+    from ftprof.policy.amount import Amount
+    from ftprof.policy.inputs import PolicyInputs
+
+    stored = record.policy_inputs
+    recorded = PolicyInputs.from_json(stored, where) if stored else PolicyInputs()
+    amount = Amount.measured(record.interval, record.method, record.reasons)
+    return _answer(amount, record.complete, read_policy_options(options, recorded=recorded))
+
+
+def _answer(amount: Amount, complete: bool, choice: PolicyChoice) -> Answer:
+    from ftprof.policy.open_points import general_notes, notes_on
+    from ftprof.policy.verdict import deciding_verdict, judge
+
+    verdicts = tuple(judge(policy, choice.inputs, amount) for policy in choice.policies)
+    notes, general = list(choice.notes), []
+    for policy, verdict in zip(choice.policies, verdicts, strict=True):
+        notes += notes_on(policy, choice.inputs, amount, verdict)
+        general += general_notes(policy)
+    deciding = deciding_verdict(verdicts, choice.named)
+    return Answer(amount, complete, choice.inputs, verdicts, deciding, tuple(notes), tuple(general))
+
+
+def _json_text(answer: Answer) -> str:
+    text = json.dumps(answer.to_json(), indent=1, ensure_ascii=False)
+    return text if _stdout_takes(text) else json.dumps(answer.to_json(), indent=1)
+
+
+def _stdout_encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "ascii"
+
+
+def _stdout_takes(text: str) -> bool:
+    try:
+        text.encode(_stdout_encoding())
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _printable(text: str) -> str:
+    """The text without what a record's strings could send to a terminal, in characters that stdout has."""
+    shown = "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
+    if _stdout_takes(shown):
+        return shown
+    return shown.replace(TIMES, "x").encode(_stdout_encoding(), "replace").decode(_stdout_encoding())
+
+
+def _write(text: str) -> None:
+    """Write the answer to stdout. A reader that has gone is no error: the exit code tells the verdict."""
+    try:
+        click.echo(text)
+    except OSError as error:
+        # What is still buffered would fail once more when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            reason = f"the answer cannot be written to stdout ({error.strerror}); give it room or a pipe"
+            raise FtprofError(reason) from error

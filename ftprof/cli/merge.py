@@ -1,0 +1,42 @@
+"""``ftprof merge``: make one record of a run's journals, or of several records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ftprof.cli.policy_options import PolicyOptions, policy_options, read_policy_options, refuse_separator
+from ftprof.errors import FtprofError, UsageProblem
+
+
+@click.command(name="merge")
+@click.argument("sources", metavar="DIR|RECORD...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--record", metavar="RECORD", required=True, callback=refuse_separator, help="The record to write.")
+@click.option("--force", is_flag=True, help="Overwrite the record if it exists.")
+@policy_options
+def command(sources: tuple[Path, ...], record: str, force: bool, policy_options: PolicyOptions) -> int:
+    """Make one record of run directories (with their journals) and records.
+
+    Exit codes: 0 done, 1 a journal or record cannot be read or trusted, 2 wrong usage.
+    """
+    from ftprof.cli.wrap import judge_record
+    from ftprof.policy.inputs import PolicyInputs
+    from ftprof.record.merge import merge_journals, merge_records
+    from ftprof.record.record import load_record, save_record
+    from ftprof.report.run_text import closing_block
+
+    where = Path(record)
+    if where.exists() and not force:
+        raise UsageProblem(f"the record {where} exists; give --force to overwrite it, or another name with -o")
+    parts = [(str(path), merge_journals(path) if path.is_dir() else load_record(path)) for path in sources]
+    merged = parts[0][1] if len(parts) == 1 else merge_records(parts)
+    recorded = PolicyInputs.from_json(merged.policy_inputs, where.name) if merged.policy_inputs else None
+    choice = read_policy_options(policy_options, recorded=recorded)
+    result, verdicts = judge_record(merged, choice)
+    try:
+        save_record(result, where)
+    except OSError as error:
+        raise FtprofError(f"the record {where} cannot be written: {error.strerror}") from error
+    click.echo("\n".join(closing_block(result, verdicts, where)))
+    return 0

@@ -1,0 +1,205 @@
+"""The options about the base model and the policies, shared by the commands that give a verdict."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ftprof.errors import EXIT_USAGE, FtprofError, UsageProblem
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from ftprof.policy.base_models import BaseModel
+    from ftprof.policy.inputs import PolicyInputs
+    from ftprof.policy.policy import Policy
+
+PRETRAIN_VARIABLE = "PRETRAIN_FLOPS"
+
+
+@dataclass(frozen=True)
+class PolicyOptions:
+    """The options as they stand on the command line, unread."""
+
+    pretrain_flops: str | None = None
+    base_model: str | None = None
+    systemic_risk: bool | None = None
+    no_gpai: bool = False
+    policies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PolicyChoice:
+    """What the options mean: the base model, the policies in order, whether any was named, and notes."""
+
+    inputs: PolicyInputs
+    policies: tuple[Policy, ...]
+    named: bool
+    notes: tuple[str, ...]
+
+
+def refuse_separator(_context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """A click callback: an option value that is ``--`` is wrong usage, a forgotten value most likely."""
+    values = value if isinstance(value, tuple) else (value,)
+    if "--" in values:
+        raise UsageProblem(f"{parameter.opts[-1]} has the value '--'; give it a value of its own before the '--'")
+    return value
+
+
+def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the shared options to a click command, which gets them as one ``policy_options: PolicyOptions``."""
+
+    @functools.wraps(command)
+    def with_policy_options(
+        *args: Any,
+        pretrain_flops: str | None,
+        base_model: str | None,
+        systemic_risk: bool | None,
+        no_gpai: bool,
+        policies: tuple[str, ...],
+        **others: Any,
+    ) -> Any:
+        options = PolicyOptions(pretrain_flops, base_model, systemic_risk, no_gpai, policies)
+        return command(*args, policy_options=options, **others)
+
+    decorated: Callable[..., Any] = with_policy_options
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+_OPTIONS = (
+    click.option(
+        "--pretrain-flops",
+        metavar="X",
+        callback=refuse_separator,
+        help=f"The base model's training compute in FLOP, such as 8.4e22 (env {PRETRAIN_VARIABLE}).",
+    ),
+    click.option(
+        "--base-model",
+        metavar="NAME",
+        callback=refuse_separator,
+        help="Look the base model's training compute up in the table that ships with ftprof.",
+    ),
+    click.option(
+        "--systemic-risk/--no-systemic-risk",
+        default=None,
+        help="Whether the base model has systemic risk, where that is known.",
+    ),
+    click.option("--no-gpai", is_flag=True, help="The base model is no general-purpose model."),
+    click.option(
+        "--policy",
+        "policies",
+        metavar="NAME",
+        multiple=True,
+        callback=refuse_separator,
+        help="Judge by this policy; repeatable. Default: every policy that ships. The first named decides "
+        "the exit code; where none is named, the worst verdict does.",
+    ),
+)
+
+
+def read_policy_options(
+    options: PolicyOptions,
+    *,
+    recorded: PolicyInputs | None = None,
+    environment: Mapping[str, str] = os.environ,
+    unknown_policy_exit: int = EXIT_USAGE,
+) -> PolicyChoice:
+    """Read the options: the command line goes before the record's inputs, and these before the environment.
+
+    Raises UsageProblem for a bad value or a contradiction, and FtprofError with ``unknown_policy_exit`` for a
+    policy that does not ship.
+    """
+    from ftprof.policy.inputs import PolicyInputs
+
+    before = recorded or PolicyInputs()
+    model = _table_row(options)
+    low, high, source = _base_compute(options, model, before, environment)
+    inputs = PolicyInputs(
+        pretrain_flops_low=low,
+        pretrain_flops_high=high,
+        pretrain_source=source,
+        base_model=model.name if model else options.base_model or before.base_model,
+        systemic_risk=before.systemic_risk if options.systemic_risk is None else options.systemic_risk,
+        gpai=before.gpai and not options.no_gpai,
+    )
+    notes = [_overridden(recorded, inputs)] if recorded is not None and recorded != inputs else []
+    if source is not None and options.pretrain_flops is None:
+        notes.append(f"Base compute: {source}.")
+    elif model is not None and options.pretrain_flops is None:
+        notes.append(f"Base compute: {model.describe()}.")
+    policies = _policies(options.policies, unknown_policy_exit)
+    return PolicyChoice(inputs, policies, bool(options.policies), tuple(notes))
+
+
+def _policies(names: tuple[str, ...], unknown_policy_exit: int) -> tuple[Policy, ...]:
+    from ftprof.policy.policy import load_policy, policy_names
+
+    try:
+        return tuple(load_policy(name) for name in dict.fromkeys(names or policy_names()))
+    except UsageProblem as error:
+        raise FtprofError(f"--policy: {error.message}", unknown_policy_exit) from error
+
+
+def _table_row(options: PolicyOptions) -> BaseModel | None:
+    """The table's row for --base-model; beside a given compute, the name need not be in the table."""
+    if options.base_model is None:
+        return None
+    from ftprof.policy.base_models import find_base_model
+
+    try:
+        return find_base_model(options.base_model)
+    except UsageProblem:
+        if options.pretrain_flops is None or not options.base_model.isprintable():
+            raise
+        return None
+
+
+def _base_compute(
+    options: PolicyOptions, model: BaseModel | None, before: PolicyInputs, environment: Mapping[str, str]
+) -> tuple[Fraction | None, Fraction | None, str | None]:
+    """The low and high end of the base compute in FLOP and where they come from; None where it is unknown."""
+    from ftprof.quantity import parse_base_compute
+
+    if options.pretrain_flops is not None:
+        given = parse_base_compute(options.pretrain_flops, "--pretrain-flops")
+        return given, given, "given with --pretrain-flops"
+    if model is not None and model.derivations:
+        return model.low, model.high, f"{model.describe()}; from ftprof's table"
+    if model is None and before.pretrain_flops_low is not None:
+        return before.pretrain_flops_low, before.pretrain_flops_high, before.pretrain_source
+    if PRETRAIN_VARIABLE in environment:
+        given = parse_base_compute(environment[PRETRAIN_VARIABLE], PRETRAIN_VARIABLE)
+        return given, given, f"given with the environment variable {PRETRAIN_VARIABLE}"
+    return None, None, None
+
+
+def _overridden(recorded: PolicyInputs, inputs: PolicyInputs) -> str:
+    """The line that says which of the record's own inputs the answer does not use."""
+    pairs = (
+        ("base compute", _base_text(inputs), _base_text(recorded)),
+        ("base model", inputs.base_model or "not named", recorded.base_model or "not named"),
+        ("systemic risk", _flag_text(inputs.systemic_risk), _flag_text(recorded.systemic_risk)),
+        ("general-purpose base", _flag_text(inputs.gpai), _flag_text(recorded.gpai)),
+    )
+    changes = "; ".join(f"{what} {now} (record: {then})" for what, now, then in pairs if now != then)
+    return f"In place of the record's own policy inputs: {changes}."
+
+
+def _base_text(inputs: PolicyInputs) -> str:
+    from ftprof.quantity import to_json
+
+    low, high = inputs.pretrain_flops_low, inputs.pretrain_flops_high
+    if low is None or high is None:
+        return "unknown"
+    return f"{to_json(low)} FLOP" if low == high else f"{to_json(low)} or {to_json(high)} FLOP"
+
+
+def _flag_text(flag: bool | None) -> str:
+    return {None: "not stated", True: "yes", False: "no"}[flag]

@@ -1,0 +1,225 @@
+"""``ftprof wrap``: run a command unchanged, count its floating-point operations, and judge them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ftprof.cli.policy_options import (
+    PolicyChoice,
+    PolicyOptions,
+    policy_options,
+    read_policy_options,
+    refuse_separator,
+)
+from ftprof.errors import EXIT_REFUSED, FtprofError, UsageProblem
+from ftprof.measure.child import Child, CommandNotStarted
+from ftprof.measure.methods import METHOD_NAMES, chosen, why_unavailable
+from ftprof.measure.run import Run, default_record_name, new_run_id
+from ftprof.policy.amount import Amount
+from ftprof.policy.verdict import EXIT_CODES, MILDEST_FIRST, Verdict, deciding_verdict, judge
+from ftprof.record.record import Record, save_record
+
+_METHODS = click.Choice(METHOD_NAMES)
+
+
+@click.command(
+    name="wrap",
+    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
+    options_metavar="[OPTIONS] --",
+)
+@click.option(
+    "-o", "--record", metavar="FILE", callback=refuse_separator,
+    help="The record. Default: ftprof-<UTC time>-<id>.json. Never overwritten without --force.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Overwrite the record if it exists.")
+@click.option(
+    "--run-dir", metavar="DIR", callback=refuse_separator,
+    help="Where the processes' journals go; a folder shared by all nodes makes one run of them. "
+    "Default: a folder beside the record, kept only if the run is incomplete.",
+)  # fmt: skip
+@click.option("--keep-journals", is_flag=True, help="Keep the journals of a complete run too.")
+@click.option("--method", type=_METHODS, default="auto", show_default=True, help="How to count.")
+@click.option("--require", type=_METHODS, help="Refuse to start (125) where this method is not available.")
+@policy_options
+@click.option(
+    "--fail-on", type=click.Choice(["above", "within-margin", "undetermined"]),
+    help="Let this verdict and any worse one fail the command (3 above, 4 within margin, 5 undetermined). "
+    "A command that fails keeps its own exit code.",
+)  # fmt: skip
+@click.option("-q", "--quiet", is_flag=True, help="No live line and no closing block.")
+@click.argument("command_line", metavar="COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED)
+def command(
+    record: str | None,
+    force: bool,
+    run_dir: str | None,
+    keep_journals: bool,
+    method: str,
+    require: str | None,
+    policy_options: PolicyOptions,
+    fail_on: str | None,
+    quiet: bool,
+    command_line: tuple[str, ...],
+) -> int:
+    """Run COMMAND unchanged, count its floating-point operations, and judge them.
+
+    The exit code is COMMAND's. 125: refused before it started; 126: not executable; 127: not found;
+    128 + n: it died of signal n; 3, 4 or 5: see --fail-on.
+    """
+    if not command_line:
+        raise UsageProblem("wrap needs a command to run: ftprof wrap -- python train.py")
+    if require is not None and (reason := why_unavailable(require)):
+        raise FtprofError(f"--require {require}: {reason}", EXIT_REFUSED)
+    choice = read_policy_options(policy_options, unknown_policy_exit=EXIT_REFUSED)
+    run_id = new_run_id()
+    where = _record_path(record, run_id, force)
+    folder = Path(run_dir) if run_dir else where.with_suffix(".run")
+    run = Run(run_id, folder, command_line, chosen(method), choice.inputs.to_json())
+    if reason := why_unavailable(method):
+        _say(f"ftprof: --method {method}: {reason}; the record will be undetermined")
+        run.note_problem(f"--method {method}: {reason}")
+
+    exit_code = _run(run, command_line, choice, quiet)
+    try:
+        result, verdicts = _finish(run, exit_code, choice, where, kept=keep_journals or run_dir is not None)
+    except (FtprofError, OSError) as error:
+        _say(f"ftprof: no record could be written: {error}; the journals are in {run.folder}")
+        return exit_code
+    if not quiet:
+        _close(result, verdicts, where)
+    return exit_code or _verdict_code(verdicts, choice, fail_on)
+
+
+def _record_path(record: str | None, run_id: str, force: bool) -> Path:
+    path = Path(record) if record else Path(default_record_name(run_id))
+    if path.exists() and (not force or not path.is_file()):
+        remedy = "give --force to overwrite it, or another name with -o" if path.is_file() else "it is no file"
+        raise FtprofError(f"the record {path} exists; {remedy}", EXIT_REFUSED)
+    if not os.access(path.parent, os.W_OK):
+        raise FtprofError(f"the record's folder {path.parent} cannot be written to; give another with -o", EXIT_REFUSED)
+    return path
+
+
+def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: bool) -> int:
+    """Run the command to its end. One that cannot be started leaves no trace and exits 126 or 127."""
+    live = _Live(run, choice) if not quiet else None
+    try:
+        child = Child(command_line, run.environment(os.environ))
+    except CommandNotStarted as error:
+        run.abandon()
+        raise FtprofError(str(error), error.exit_code) from error
+    watcher = live or _Nothing()
+    try:
+        return child.wait(watcher)
+    finally:
+        watcher.suspended()
+
+
+def _finish(
+    run: Run, exit_code: int, choice: PolicyChoice, where: Path, kept: bool
+) -> tuple[Record, tuple[Verdict, ...]]:
+    merged = run.finish(exit_code)
+    result, verdicts = judge_record(merged, choice)
+    save_record(result, where)
+    if result.complete and not kept:
+        run.discard()
+    return result, verdicts
+
+
+def judge_record(record: Record, choice: PolicyChoice) -> tuple[Record, tuple[Verdict, ...]]:
+    """The record with its policies' inputs and verdicts, and the verdicts."""
+    amount = Amount.measured(record.interval, record.method, record.reasons)
+    verdicts = tuple(judge(policy, choice.inputs, amount) for policy in choice.policies)
+    return record.judged(choice.inputs.to_json(), tuple(verdict.to_json() for verdict in verdicts)), verdicts
+
+
+def _verdict_code(verdicts: Sequence[Verdict], choice: PolicyChoice, fail_on: str | None) -> int:
+    if fail_on is None:
+        return 0
+    outcome = deciding_verdict(verdicts, choice.named).verdict
+    order: list[str] = list(MILDEST_FIRST)
+    return EXIT_CODES[outcome] if order.index(outcome) >= order.index(fail_on) else 0
+
+
+def _close(record: Record, verdicts: Sequence[Verdict], where: Path) -> None:
+    from ftprof.report.run_text import closing_block
+
+    _say("\n".join(closing_block(record, verdicts, where)))
+
+
+def _say(text: str) -> None:
+    """Everything that wrap itself says goes to stderr; a stderr that has gone is no reason to fail."""
+    try:
+        encoding = sys.stderr.encoding or "ascii"
+        sys.stderr.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        sys.stderr.flush()
+    except OSError:
+        pass
+
+
+class _Nothing:
+    """Watches nothing."""
+
+    def tick(self) -> None: ...
+
+    def suspended(self) -> None: ...
+
+
+class _Live:
+    """The live line: operations so far, their rate, the share of the strictest threshold, the method."""
+
+    def __init__(self, run: Run, choice: PolicyChoice) -> None:
+        self._run = run
+        self._choice = choice
+        self._began = time.monotonic()
+        self._show: Callable[[str], None] | None = None
+        self._remove: Callable[[], None] = _Nothing().tick
+        self._progress: Any = None
+
+    def tick(self) -> None:
+        from ftprof.report.live_line import LiveLine, wants_live_line
+
+        if self._show is None:
+            from ftprof.measure.progress import Progress
+
+            line = LiveLine()
+            self._show = line.show if wants_live_line() else _ignore
+            self._remove = line.remove
+            self._progress = Progress(self._run.folder)
+        if self._show is not _ignore:
+            try:
+                self._show(self._text())
+            except (OSError, ValueError, KeyError):
+                self._show = _ignore  # a journal that cannot be read now; the record will say so
+                self._remove()
+
+    def suspended(self) -> None:
+        self._remove()
+
+    def _text(self) -> str:
+        from ftprof.policy.scenario import scenarios_for
+        from ftprof.quantity import two_figures
+        from ftprof.report.verdict_text import share_text
+
+        snapshot = self._progress.look()
+        seconds = Fraction(max(time.monotonic() - self._began, 1))
+        thresholds = [
+            s.threshold for policy in self._choice.policies for s in scenarios_for(policy, self._choice.inputs)
+        ]
+        strictest = min(thresholds)
+        flops = Fraction(snapshot.flops)
+        return (
+            f"ftprof {two_figures(flops)} FLOP, {two_figures(flops / seconds)} FLOP/s, threshold "
+            f"{two_figures(strictest)}: {share_text(flops / strictest)}, {self._run.method}, "
+            f"{snapshot.processes} counting"
+        )
+
+
+def _ignore(_: str) -> None: ...

@@ -1,0 +1,22 @@
+"""The environment variables through which the analytic method reaches every Python process of a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+BOOTSTRAP = Path(__file__).with_name("bootstrap")
+
+
+def with_hook(environment: Mapping[str, str], folder: Path, run_id: str) -> dict[str, str]:
+    """``environment`` for a command whose Python processes shall keep journals in ``folder``."""
+    python_path = [str(BOOTSTRAP)]
+    if environment.get("PYTHONPATH"):
+        python_path.append(environment["PYTHONPATH"])
+    return {
+        **environment,
+        "PYTHONPATH": os.pathsep.join(python_path),
+        "FTPROF_RUN_DIR": str(folder),
+        "FTPROF_RUN_ID": run_id,
+    }

@@ -1,0 +1,99 @@
+"""Runs a command as if ftprof were not there: streams untouched, signals passed on, its exit code returned."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+EXIT_NOT_EXECUTABLE = 126
+EXIT_NOT_FOUND = 127
+_FORWARDED = frozenset(
+    (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGWINCH,
+        signal.SIGTSTP,
+        signal.SIGCONT,
+    )
+)
+_SENT_BY_KERNEL = 0x80  # SI_KERNEL of sigaction(2): what the terminal sends, to the whole group at once
+
+
+class Watcher(Protocol):
+    """What goes on beside the command."""
+
+    def tick(self) -> None:
+        """Called about once a second while the command runs."""
+
+    def suspended(self) -> None:
+        """Called before ftprof stops itself, since its command was stopped from the terminal."""
+
+
+class CommandNotStarted(Exception):
+    """The command could not be started; ``exit_code`` is 126 or 127 as for env(1)."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Child:
+    """One command, started without a shell. Signals that a process sends to ftprof are sent on to it."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start ``command``; raises ``CommandNotStarted``.
+
+        From here on ftprof's own signals stay blocked, so that none of them ends it before the record is written.
+        """
+        self._waited_for = _FORWARDED | {signal.SIGCHLD}
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, it would hide the exit code
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, self._waited_for)
+        try:
+            # Python ignores these two for itself; the command gets them as it would from a shell.
+            default = [signal.SIGPIPE, signal.SIGXFSZ]
+            self.pid = os.posix_spawnp(command[0], list(command), environment, setsigmask=before, setsigdef=default)
+        except OSError as error:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            missing = isinstance(error, FileNotFoundError)
+            raise CommandNotStarted(
+                f"{command[0]}: {'command not found' if missing else (error.strerror or str(error)).lower()}",
+                EXIT_NOT_FOUND if missing else EXIT_NOT_EXECUTABLE,
+            ) from error
+
+    def wait(self, watcher: Watcher, interval_s: float = 1.0) -> int:
+        """Wait for the command's end and return its exit code, 128 + n if signal n killed it."""
+        stop_asked = False
+        while True:
+            received = signal.sigtimedwait(self._waited_for, interval_s)
+            if received is None:
+                watcher.tick()
+            elif received.si_signo != signal.SIGCHLD:
+                if received.si_code != _SENT_BY_KERNEL:
+                    self._send(received.si_signo)
+                stop_asked = stop_asked or received.si_signo == signal.SIGTSTP
+            pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)
+            if pid and not os.WIFSTOPPED(status):
+                return _exit_code(status)
+            if pid and stop_asked:
+                # The shell waits for ftprof: it must stop too. One who stops the command alone will also continue
+                # it alone, so that ftprof goes on.
+                stop_asked = False
+                watcher.suspended()
+                os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _send(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has just ended; the wait that follows finds it
+            os.kill(self.pid, number)
+
+
+def _exit_code(status: int) -> int:
+    if os.WIFSIGNALED(status):
+        return 128 + os.WTERMSIG(status)
+    return os.WEXITSTATUS(status)

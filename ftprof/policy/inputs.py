@@ -1,0 +1,92 @@
+"""What is known of the base model, on which the scenario of every policy hangs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from ftprof.errors import UntrustedInput, UsageProblem
+from ftprof.policy.law import SYSTEMIC_RISK_PRESUMPTION
+from ftprof.quantity import from_json, shown, to_json, two_figures
+
+_KEYS = (
+    "pretrain_flops_low",
+    "pretrain_flops_high",
+    "pretrain_source",
+    "base_model",
+    "systemic_risk",
+    "gpai",
+)
+
+
+@dataclass(frozen=True)
+class PolicyInputs:
+    """The base model as the user stated it or as the table gives it.
+
+    ``pretrain_flops_low`` and ``pretrain_flops_high`` are its training compute in FLOP: equal where there is
+    one figure, the two ends where there are two derivations, both None where it is unknown.
+    ``pretrain_source`` says where they come from. Raises UsageProblem where the inputs contradict each other.
+    """
+
+    pretrain_flops_low: Fraction | None = None
+    pretrain_flops_high: Fraction | None = None
+    pretrain_source: str | None = None
+    base_model: str | None = None
+    systemic_risk: bool | None = None
+    gpai: bool = True
+
+    def __post_init__(self) -> None:
+        low, high = self.pretrain_flops_low, self.pretrain_flops_high
+        if (low is None) != (high is None):
+            raise UsageProblem("the base model's compute has one end only; give both or neither")
+        if low is not None and high is not None and not 0 < low <= high:
+            raise UsageProblem("the base model's compute is zero, negative, or has its low end above its high end")
+        if self.systemic_risk is False and low is not None and low > SYSTEMIC_RISK_PRESUMPTION:
+            raise UsageProblem(
+                f"--no-systemic-risk contradicts a base model's compute of {two_figures(low)} FLOP: above "
+                "10^25 systemic risk is presumed (AI Act, Article 51(2)); leave one of them out"
+            )
+        if self.systemic_risk and not self.gpai:
+            raise UsageProblem(
+                "--systemic-risk contradicts --no-gpai: only a general-purpose model can have systemic risk "
+                "(AI Act, Article 51); leave one of them out"
+            )
+
+    def base_ends(self) -> tuple[Fraction | None, ...]:
+        """The base compute in FLOP at each of its ends: one figure, two, or None alone where unknown."""
+        if self.pretrain_flops_low == self.pretrain_flops_high:
+            return (self.pretrain_flops_low,)
+        return (self.pretrain_flops_low, self.pretrain_flops_high)
+
+    def with_base(self, low: Fraction | None, high: Fraction | None, source: str | None) -> PolicyInputs:
+        """The same inputs with another base compute in FLOP. Raises UsageProblem on a contradiction."""
+        return replace(self, pretrain_flops_low=low, pretrain_flops_high=high, pretrain_source=source)
+
+    def to_json(self) -> dict[str, str | bool | None]:
+        """The form that a record carries: quantities as exact strings."""
+        low, high = self.pretrain_flops_low, self.pretrain_flops_high
+        return {
+            "pretrain_flops_low": None if low is None else to_json(low),
+            "pretrain_flops_high": None if high is None else to_json(high),
+            "pretrain_source": self.pretrain_source,
+            "base_model": self.base_model,
+            "systemic_risk": self.systemic_risk,
+            "gpai": self.gpai,
+        }
+
+    @classmethod
+    def from_json(cls, data: object, where: str) -> PolicyInputs:
+        """Read back what ``to_json`` wrote. Raises UntrustedInput, naming ``where``, for anything else."""
+        if not isinstance(data, dict) or set(data) != set(_KEYS):
+            raise UntrustedInput(f"{where}: the policy inputs must have the keys {', '.join(_KEYS)}")
+        source, model, systemic_risk, gpai = (data[key] for key in _KEYS[2:])
+        for key in ("pretrain_source", "base_model"):
+            if not isinstance(data[key], str | None):
+                raise UntrustedInput(f"{where}: {key} is {shown(data[key])}; expected text or null")
+        if not isinstance(systemic_risk, bool | None) or not isinstance(gpai, bool):
+            raise UntrustedInput(f"{where}: systemic_risk or gpai is neither true nor false")
+        low, high = (None if data[key] is None else from_json(data[key], where) for key in _KEYS[:2])
+        try:
+            return cls(low, high, source, model, systemic_risk, gpai)
+        except UsageProblem as error:
+            raise UntrustedInput(f"{where}: {error.message}") from error

@@ -1,0 +1,170 @@
+"""Reads the journal that one process wrote: append-only JSON lines, each with the hash of the one before it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ftprof.errors import UntrustedInput
+from ftprof.record.canonical import FIRST_HASH, canonical, chained_hash
+from ftprof.record.fields import parse_count, parse_text, parse_whole
+
+JOURNAL_SCHEMA = "ftprof.journal/1"
+_KINDS = frozenset(("header", "program", "window", "problem", "end"))
+
+
+@dataclass(frozen=True, order=True)
+class ProcessIdentity:
+    """What tells one process from every other: its host, the host's boot, its id and its start (clock ticks)."""
+
+    host: str
+    boot: str
+    pid: int
+    start_ticks: int
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """Where counted operations belong: an operator or counter, a precision, a device."""
+
+    operator: str
+    precision: str
+    device: str
+
+
+@dataclass(frozen=True, order=True)
+class UncountedWork:
+    """Something that did work and is not counted. ``family`` is set where nothing bounds that work."""
+
+    kind: str
+    name: str
+    family: str | None
+
+
+@dataclass
+class Journal:
+    """A journal's content. Counts are operations (``flops``) and calls, exact."""
+
+    path: Path
+    header: dict[str, Any]
+    head: str = FIRST_HASH
+    lines: int = 0
+    windows: int = 0
+    torn: bool = False
+    end: dict[str, Any] | None = None
+    last_us: int = 0
+    problems: list[str] = field(default_factory=list)
+    programs: list[dict[str, Any]] = field(default_factory=list)
+    counts: dict[Cell, tuple[int, int]] = field(default_factory=dict)  # (calls, flops)
+    uncounted: dict[UncountedWork, int] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> ProcessIdentity:
+        """The process that wrote this journal."""
+        header = self.header
+        return ProcessIdentity(header["host"], header["boot"], header["pid"], header["start_ticks"])
+
+    @property
+    def flops(self) -> int:
+        """All operations in its windows."""
+        return sum(flops for _, flops in self.counts.values())
+
+
+def read_journal(path: Path) -> Journal | None:
+    """Read and verify a journal; ``None`` where its process was killed before its first line was whole.
+
+    A torn last line is dropped and noted in ``torn``. Anything else that does not hold raises ``UntrustedInput``:
+    unreadable, a broken chain, a line that is no canonical JSON, a field that is missing or of the wrong form.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UntrustedInput(f"journal {path} cannot be read: {error.strerror}") from error
+    *lines, rest = content.split(b"\n")
+    journal: Journal | None = None
+    for number, (line, text) in enumerate(_verified(path, lines), 1):
+        try:
+            if journal is None:
+                journal = _begin(path, line)
+            else:
+                _enter(journal, line)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UntrustedInput(
+                f"journal {path}, line {number}: this {text!r:.20} line has not the form of {JOURNAL_SCHEMA} "
+                f"({error!r:.80}); was it written by another version of ftprof?"
+            ) from error
+        journal.head, journal.lines = line["hash"], number
+    if journal is not None:
+        journal.torn = bool(rest)
+    return journal
+
+
+def _verified(path: Path, lines: list[bytes]) -> Iterator[tuple[dict[str, Any], str]]:
+    previous = FIRST_HASH
+    for number, text in enumerate(lines, 1):
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise _broken(path, number, "it is no JSON") from error
+        if not isinstance(line, dict) or line.get("kind") not in _KINDS:
+            raise _broken(path, number, "it is no line of a journal")
+        if line.get("previous") != previous:
+            raise _broken(path, number, "it does not follow the line before it")
+        if canonical(line) != text or chained_hash(line) != line.get("hash"):
+            raise _broken(path, number, "its content does not match its hash")
+        previous = line["hash"]
+        yield line, line["kind"]
+
+
+def _broken(path: Path, number: int, why: str) -> UntrustedInput:
+    return UntrustedInput(
+        f"journal {path}, line {number}: the chain is broken, {why}; the file was changed after it was written"
+    )
+
+
+def _begin(path: Path, line: dict[str, Any]) -> Journal:
+    if line["kind"] != "header" or line["schema"] != JOURNAL_SCHEMA:
+        raise ValueError(f"the first line is no header of {JOURNAL_SCHEMA}")
+    for key in ("host", "boot", "run", "method"):
+        parse_text(line[key])
+    for key in ("pid", "start_ticks", "time_us"):
+        parse_whole(line[key])
+    if line["role"] not in ("process", "run"):
+        raise ValueError("no role")
+    return Journal(path, line, last_us=line["time_us"])
+
+
+def _enter(journal: Journal, line: dict[str, Any]) -> None:
+    kind = line["kind"]
+    journal.end = None
+    if kind == "window":
+        journal.windows += 1
+        journal.last_us = parse_whole(line["end_us"])
+        _add_window(journal, line)
+    elif kind == "problem":
+        journal.problems.append(parse_text(line["what"]))
+    elif kind == "program":
+        journal.programs.append(line)
+    elif kind == "end":
+        journal.end = line
+        journal.last_us = parse_whole(line["time_us"])
+        parse_text(line["reason"])
+    else:
+        raise ValueError("a second header")
+
+
+def _add_window(journal: Journal, line: dict[str, Any]) -> None:
+    for row in line["counts"]:
+        cell = Cell(parse_text(row["operator"]), parse_text(row["precision"]), parse_text(row["device"]))
+        calls, flops = journal.counts.get(cell, (0, 0))
+        journal.counts[cell] = (calls + parse_count(row["calls"]), flops + parse_count(row["flops"]))
+    for row in line["uncounted"]:
+        family = None if row["family"] is None else parse_text(row["family"])
+        work = UncountedWork(parse_text(row["kind"]), parse_text(row["name"]), family)
+        journal.uncounted[work] = journal.uncounted.get(work, 0) + parse_count(row["calls"])

@@ -1,0 +1,293 @@
+"""The record: a run's result, as exact integers with their interval, method, devices, software and policy inputs."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ftprof.errors import UntrustedInput
+from ftprof.record.canonical import FIRST_HASH, digest
+from ftprof.record.fields import parse_count, parse_text, parse_whole
+from ftprof.record.interval import Interval
+from ftprof.record.journal import Cell, ProcessIdentity, UncountedWork
+
+RECORD_SCHEMA = "ftprof.record/1"
+METHODS = ("counters", "sampled", "gpm", "analytic", "peak-bound", "given")
+
+
+@dataclass(frozen=True)
+class ProcessRecord:
+    """One process of a run. Times are in microseconds since the epoch, ``flops`` in operations."""
+
+    identity: ProcessIdentity
+    method: str
+    flops: int
+    windows: int
+    began_us: int
+    last_us: int
+    end: str | None
+    rank: dict[str, int] | None
+    software: dict[str, Any]
+    devices: tuple[dict[str, Any], ...]
+    journal: str
+    journal_lines: int
+    journal_head: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As the record's schema has it."""
+        return {
+            "host": self.identity.host,
+            "boot": self.identity.boot,
+            "pid": self.identity.pid,
+            "start_ticks": self.identity.start_ticks,
+            "method": self.method,
+            "flops": str(self.flops),
+            "windows": self.windows,
+            "began_us": self.began_us,
+            "last_us": self.last_us,
+            "end": self.end,
+            "rank": self.rank,
+            "software": self.software,
+            "devices": list(self.devices),
+            "journal": {"name": self.journal, "lines": self.journal_lines, "head": self.journal_head},
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ProcessRecord:
+        """Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form is not the schema's."""
+        journal = data["journal"]
+        return cls(
+            identity=ProcessIdentity(
+                parse_text(data["host"]),
+                parse_text(data["boot"]),
+                parse_whole(data["pid"]),
+                parse_whole(data["start_ticks"]),
+            ),
+            method=_one_of(METHODS, data["method"]),
+            flops=parse_count(data["flops"]),
+            windows=parse_whole(data["windows"]),
+            began_us=parse_whole(data["began_us"]),
+            last_us=parse_whole(data["last_us"]),
+            end=None if data["end"] is None else parse_text(data["end"]),
+            rank=None if data["rank"] is None else dict(data["rank"]),
+            software=dict(data["software"]),
+            devices=tuple(dict(device) for device in data["devices"]),
+            journal=parse_text(journal["name"]),
+            journal_lines=parse_whole(journal["lines"]),
+            journal_head=parse_text(journal["head"]),
+        )
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One ``ftprof wrap``: what it ran, when, and how that ended. Times in microseconds since the epoch."""
+
+    run: str
+    command: tuple[str, ...]
+    host: str
+    began_us: int
+    ended_us: int | None
+    exit_code: int | None
+    ftprof: str
+    head: str = FIRST_HASH
+
+    def to_json(self) -> dict[str, Any]:
+        """As the record's schema has it."""
+        return {
+            "run": self.run,
+            "command": list(self.command),
+            "host": self.host,
+            "began_us": self.began_us,
+            "ended_us": self.ended_us,
+            "exit_code": self.exit_code,
+            "ftprof": self.ftprof,
+            "head": self.head,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> RunInfo:
+        """Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form is not the schema's."""
+        return cls(
+            run=parse_text(data["run"]),
+            command=tuple(parse_text(word) for word in data["command"]),
+            host=parse_text(data["host"]),
+            began_us=parse_whole(data["began_us"]),
+            ended_us=None if data["ended_us"] is None else parse_whole(data["ended_us"]),
+            exit_code=None if data["exit_code"] is None else int(data["exit_code"]),
+            ftprof=parse_text(data["ftprof"]),
+            head=parse_text(data["head"]),
+        )
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run's result. ``counts`` are (calls, operations); ``uncounted`` are calls."""
+
+    method: str
+    interval: Interval
+    complete: bool
+    reasons: tuple[str, ...]
+    runs: tuple[RunInfo, ...]
+    processes: tuple[ProcessRecord, ...]
+    counts: dict[Cell, tuple[int, int]]
+    uncounted: dict[UncountedWork, int]
+    unwatched: tuple[str, ...] = ()
+    policy_inputs: dict[str, Any] = field(default_factory=dict)
+    verdicts: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def by_precision(self) -> dict[str, int]:
+        """Operations by precision, the largest first."""
+        return _sums((cell.precision, flops) for cell, (_, flops) in self.counts.items())
+
+    @property
+    def by_operator(self) -> dict[str, int]:
+        """Operations by operator, the largest first."""
+        return _sums((cell.operator, flops) for cell, (_, flops) in self.counts.items())
+
+    @property
+    def by_device(self) -> dict[str, int]:
+        """Operations by device, the largest first."""
+        return _sums((cell.device, flops) for cell, (_, flops) in self.counts.items())
+
+    def judged(self, policy_inputs: dict[str, Any], verdicts: tuple[dict[str, Any], ...]) -> Record:
+        """The same record with the policies' inputs and verdicts."""
+        return replace(self, policy_inputs=policy_inputs, verdicts=verdicts)
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``schemas/record-1.json`` has it: every count a decimal string."""
+        content = self._content()
+        return {**content, "digest": digest(content)}
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "schema": RECORD_SCHEMA,
+            "method": self.method,
+            "flops": _optional(self.interval.value),
+            "low": str(self.interval.low),
+            "high": _optional(self.interval.high),
+            "complete": self.complete,
+            "reasons": list(self.reasons),
+            "by_precision": {name: str(flops) for name, flops in self.by_precision.items()},
+            "counts": [
+                {
+                    "operator": cell.operator,
+                    "precision": cell.precision,
+                    "device": cell.device,
+                    "calls": str(calls),
+                    "flops": str(flops),
+                }
+                for cell, (calls, flops) in sorted(self.counts.items())
+            ],
+            "not_counted": [
+                {"kind": work.kind, "name": work.name, "family": work.family, "calls": str(calls)}
+                for work, calls in sorted(self.uncounted.items(), key=lambda item: (item[0].kind, item[0].name))
+            ],
+            "not_watched": list(self.unwatched),
+            "coverage": None,
+            "runs": [run.to_json() for run in self.runs],
+            "processes": [process.to_json() for process in self.processes],
+            "policy_inputs": self.policy_inputs,
+            "verdicts": list(self.verdicts),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Record:
+        """Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form or a sum does not hold."""
+        if data["schema"] != RECORD_SCHEMA:
+            raise ValueError(f"its schema is {data['schema']!r:.40}, not {RECORD_SCHEMA}")
+        if digest(data) != data["digest"]:
+            raise ValueError("its content does not match its digest; it was changed after it was written")
+        if type(data["complete"]) is not bool:
+            raise TypeError("complete is neither true nor false")
+        record = cls(
+            method=_one_of(METHODS, data["method"]),
+            interval=Interval(
+                parse_count(data["low"]),
+                None if data["flops"] is None else parse_count(data["flops"]),
+                None if data["high"] is None else parse_count(data["high"]),
+            ),
+            complete=data["complete"],
+            reasons=tuple(parse_text(reason) for reason in data["reasons"]),
+            runs=tuple(RunInfo.from_json(run) for run in data["runs"]),
+            processes=tuple(ProcessRecord.from_json(process) for process in data["processes"]),
+            counts={_cell(row): (parse_count(row["calls"]), parse_count(row["flops"])) for row in data["counts"]},
+            uncounted={_work(row): parse_count(row["calls"]) for row in data["not_counted"]},
+            unwatched=tuple(parse_text(name) for name in data["not_watched"]),
+            policy_inputs=dict(data["policy_inputs"]),
+            verdicts=tuple(dict(verdict) for verdict in data["verdicts"]),
+        )
+        record.check_sums(data["by_precision"])
+        return record
+
+    def check_sums(self, by_precision: dict[str, Any]) -> None:
+        """Every figure that can be computed from others must be what they give; else ``ValueError``."""
+        total = sum(flops for _, flops in self.counts.values())
+        if sum(process.flops for process in self.processes) != total:
+            raise ValueError("the processes' operations are not the sum of the counts")
+        if {name: str(flops) for name, flops in self.by_precision.items()} != by_precision:
+            raise ValueError("by_precision is not the sum of the counts")
+        if (self.interval.value or 0) != total or self.interval.low != total:
+            raise ValueError("flops or low is not the sum of the counts")
+        if self.interval.high is not None:
+            if self.interval.high != total:
+                raise ValueError("high is not the sum of the counts")
+            if not self.complete or any(work.family for work in self.uncounted):
+                raise ValueError("high is given although work went uncounted that nothing bounds")
+
+
+def load_record(path: Path) -> Record:
+    """Read a record and check its sums. Raises ``UntrustedInput``."""
+    try:
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UntrustedInput(f"record {path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UntrustedInput(f"record {path} is no JSON; is it a record that 'ftprof wrap' wrote?") from error
+    try:
+        return Record.from_json(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+        raise UntrustedInput(f"record {path} cannot be trusted: {what:.200}") from error
+
+
+def save_record(record: Record, path: Path) -> None:
+    """Write a record so that the file is either whole or not there. Raises ``OSError``."""
+    text = json.dumps(record.to_json(), indent=1, ensure_ascii=True) + "\n"
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="ascii")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _sums(pairs: Any) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for name, flops in pairs:
+        sums[name] = sums.get(name, 0) + flops
+    return dict(sorted(sums.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _optional(number: int | None) -> str | None:
+    return None if number is None else str(number)
+
+
+def _one_of(allowed: tuple[str, ...], value: Any) -> str:
+    if value not in allowed:
+        raise ValueError(f"{value!r:.40} is none of {', '.join(allowed)}")
+    return str(value)
+
+
+def _cell(row: dict[str, Any]) -> Cell:
+    return Cell(parse_text(row["operator"]), parse_text(row["precision"]), parse_text(row["device"]))
+
+
+def _work(row: dict[str, Any]) -> UncountedWork:
+    family = row["family"]
+    return UncountedWork(
+        parse_text(row["kind"]), parse_text(row["name"]), None if family is None else parse_text(family)
+    )

@@ -1,0 +1,162 @@
+"""A run as a person reads it: the closing block of ``wrap`` and the text report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from ftprof.policy.verdict import Verdict, difference_notice
+from ftprof.quantity import two_figures
+from ftprof.record.journal import UncountedWork
+from ftprof.record.record import Record
+from ftprof.report.verdict_text import share_text
+
+METHOD_MEANING = {
+    "counters": "hardware counters",
+    "sampled": "hardware counters in part, the rest extrapolated",
+    "gpm": "an estimate from the GPU's activity",
+    "analytic": "an estimate: torch's formulas on the operators that ran",
+    "peak-bound": "an upper bound: time at peak rate",
+    "given": "stated by the user",
+}
+_LABEL = 14
+
+
+def closing_block(record: Record, verdicts: Sequence[Verdict], where: Path) -> list[str]:
+    """At most 15 lines: what was counted, how, the verdicts, what was not counted, and what to run next."""
+    lines = [f"ftprof: {_total(record)}"]
+    if record.by_precision:
+        lines.append(_field("by precision", _shares(record.by_precision)))
+    lines.append(_field("method", f"{record.method} ({METHOD_MEANING[record.method]})"))
+    lines.append(_field("coverage", coverage_text(record)))
+    lines.append(_field("devices", devices_text(record)))
+    lines += [_field(verdict.policy, _verdict(verdict)) for verdict in verdicts[:3]]
+    difference = difference_notice(verdicts)
+    if difference:
+        lines.append(_field("", difference))
+    if not record.complete:
+        lines.append(_field("incomplete", _first(record.reasons)))
+    elif record.interval.value is None:
+        lines.append(_field("", _first(record.reasons)))
+    lines.append(_field("not counted", uncounted_text(record)))
+    lines.append(_field("record", str(where)))
+    lines.append(_field("next", f"ftprof report {where}"))
+    return lines
+
+
+def report_text(record: Record, verdict_lines: Sequence[str]) -> str:
+    """The whole record for a person, ``verdict_lines`` (from ``verdict_text``) first."""
+    lines = [*verdict_lines, "", f"Method: {record.method} ({METHOD_MEANING[record.method]})"]
+    lines += ["Coverage: " + coverage_text(record), "Devices: " + devices_text(record)]
+    for title, sums in (("precision", record.by_precision), ("operator", record.by_operator)):
+        lines += ["", f"By {title} (FLOPs)", *_table(sums)]
+    lines += ["", "Processes"]
+    lines += [
+        f"  {process.identity}{_rank(process.rank)}: {process.flops} FLOPs in {process.windows} windows, "
+        f"ended: {process.end or 'never'}"
+        for process in record.processes
+    ] or ["  none"]
+    for run in record.runs:
+        code = "unknown" if run.exit_code is None else str(run.exit_code)
+        lines += ["", f"Command: {' '.join(run.command)}", f"  on {run.host}, exit code {code}, ftprof {run.ftprof}"]
+    lines += ["", "Not counted", *_uncounted_table(record)]
+    if record.reasons:
+        lines += ["", "Incomplete because" if not record.complete else "Note"]
+        lines += [f"  {reason}" for reason in record.reasons]
+    return "\n".join(lines)
+
+
+def coverage_text(record: Record) -> str:
+    """Both shares of coverage, or why there are none."""
+    if record.method == "analytic":
+        return "none to state: formulas count calls, not time (see 'not counted')"
+    return "none recorded"
+
+
+def devices_text(record: Record) -> str:
+    """The devices by name, and by how many processes."""
+    names: dict[str, None] = {}
+    for process in record.processes:
+        for device in process.devices:
+            names[f"{device['device']} ({device['name']})" if device.get("name") else str(device["device"])] = None
+    count = len(record.processes)
+    return f"{', '.join(names) or 'none'}; {count} process{'' if count == 1 else 'es'}"
+
+
+def uncounted_text(record: Record) -> str:
+    """One line on what did work and is not in the figure, the unbounded first."""
+    unbounded = [work for work in record.uncounted if work.family]
+    bounded_calls = sum(calls for work, calls in record.uncounted.items() if not work.family)
+    parts = []
+    if unbounded:
+        named = ", ".join(sorted(work.name for work in unbounded)[:3]) + (", ..." if len(unbounded) > 3 else "")
+        parts.append(f"{named}: no formula, so the total is open above")
+    bounded = len(record.uncounted) - len(unbounded)
+    if bounded:
+        parts.append(f"{bounded} small operators ({bounded_calls} calls)")
+    if record.unwatched:
+        parts.append("element-wise arithmetic")
+    return "; ".join(parts) or "nothing that was seen"
+
+
+def _total(record: Record) -> str:
+    value = record.interval.value
+    if value is None:
+        return "nothing was counted"
+    low, high = record.interval.low, record.interval.high
+    interval = "" if low == value == high else f", interval [{low}, {'open above' if high is None else high}]"
+    return f"{two_figures(Fraction(value))} FLOP executed ({value}){interval}"
+
+
+def _verdict(verdict: Verdict) -> str:
+    text = f"{verdict.verdict} (scenario {verdict.scenario_number}, {verdict.scenario})"
+    text += f": threshold {two_figures(verdict.threshold_flops)} FLOP"
+    return text if verdict.ratio is None else f"{text}, {share_text(verdict.ratio)}"
+
+
+def _shares(sums: dict[str, int]) -> str:
+    total = sum(sums.values())
+    return ", ".join(f"{name} {_percent(flops, total)}" for name, flops in sums.items())
+
+
+def _percent(part: int, total: int) -> str:
+    tenths = (part * 2000 // total + 1) // 2
+    return "<0.1 %" if tenths == 0 and part else f"{tenths // 10}.{tenths % 10} %".replace(".0 %", " %")
+
+
+def _table(sums: dict[str, int]) -> list[str]:
+    if not sums:
+        return ["  none"]
+    total, width = sum(sums.values()), max(len(str(flops)) for flops in sums.values())
+    name_width = max(len(name) for name in sums)
+    return [f"  {name:<{name_width}}  {flops:>{width}}  {_percent(flops, total)}" for name, flops in sums.items()]
+
+
+def _uncounted_table(record: Record) -> list[str]:
+    def order(item: tuple[UncountedWork, int]) -> tuple[bool, int, str]:
+        return (item[0].family is None, -item[1], item[0].name)
+
+    lines = [
+        f"  {work.name} ({work.kind}{', ' + work.family + ' family: open above' if work.family else ''}): {calls} calls"
+        for work, calls in sorted(record.uncounted.items(), key=order)
+    ]
+    if record.unwatched:
+        lines.append(f"  not watched call by call ({len(record.unwatched)} element-wise operators): "
+                     + ", ".join(record.unwatched))  # fmt: skip
+    return lines or ["  nothing that was seen"]
+
+
+def _rank(rank: dict[str, int] | None) -> str:
+    if not rank or "rank" not in rank:
+        return ""
+    return f" (rank {rank['rank']}" + (f" of {rank['world_size']})" if "world_size" in rank else ")")
+
+
+def _first(reasons: Sequence[str]) -> str:
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return (reasons[0] if reasons else "no reason recorded") + more
+
+
+def _field(label: str, text: str) -> str:
+    return f"  {label:<{_LABEL}}{text}"

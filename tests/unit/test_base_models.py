@@ -1,0 +1,141 @@
+"""The base-model table and how names are found in it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftprof.errors import FtprofError, UsageProblem
+from ftprof.policy import base_models
+from ftprof.policy.base_models import find_base_model, load_base_models
+
+MODELS = load_base_models()
+KINDS = {"published", "regulator's example", "6PD", "hardware"}
+
+
+def test_the_table_is_whole() -> None:
+    assert len(MODELS) == 93
+    assert sum(1 for model in MODELS if not model.derivations) == 2
+    for model in MODELS:
+        assert model.source
+        assert model.source.isascii()
+        assert model.confidence in {"high", "medium", "low", "unknown"}
+        assert {derivation.kind for derivation in model.derivations} <= KINDS
+        assert bool(model.derivations) == (model.confidence != "unknown")
+        assert (model.low is None) == (not model.derivations)
+
+
+def test_no_two_rows_share_a_spelling() -> None:
+    keys = [base_models._key(spelling) for model in MODELS for spelling in (model.name, *model.aliases)]
+    assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_every_row_is_found_by_its_name_as_people_write_it(model: base_models.BaseModel) -> None:
+    for spelling in (model.name, *model.aliases):
+        for written in (
+            spelling,
+            spelling.lower(),
+            spelling.upper(),
+            f"some-owner/{spelling}",
+            spelling.replace("-", "_"),
+            spelling.replace("-", " "),
+            spelling.replace(".", "-"),
+            f"{spelling}-hf",
+            f"{spelling}-Instruct",
+            f"{spelling}-it",
+            f"{spelling}-Base",
+            f"{spelling}-chat-hf",
+        ):
+            assert find_base_model(written) == model
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("meta-llama/Llama-3.2-1B-Instruct", "Llama-3.2-1B"),
+        ("meta-llama/Meta-Llama-3.1-8B-Instruct", "Llama-3.1-8B"),
+        ("meta-llama/Llama-2-7b-chat-hf", "Llama-2-7B"),
+        ("llama3.2:1b", "Llama-3.2-1B"),
+        ("google/gemma-2-9b-it", "Gemma-2-9B"),
+        ("Qwen/Qwen2.5-7B-Instruct", "Qwen2.5-7B"),
+        ("microsoft/Phi-3-mini-4k-instruct", "Phi-3-mini"),
+        ("mistralai/Mistral-7B-Instruct-v0.3", "Mistral-7B"),
+        ("EleutherAI/pythia-1.4b-deduped", "Pythia-1.4B"),
+        ("bigscience/bloom", "BLOOM-176B"),
+        ("allenai/OLMo-2-1124-7B", "OLMo-2-7B"),
+    ],
+)
+def test_names_of_model_hubs_are_found(written: str, name: str) -> None:
+    assert find_base_model(written).name == name
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("llama 3.2", "fits several models: Llama-3.2-1B, Llama-3.2-3B; name one"),
+        ("Qwen3", "fits several models: Qwen3-0.6B, Qwen3-1.7B, .* and 2 more"),
+        ("yi", "not in the table; near it: Yi-34B"),
+        ("Llama-3.2-1", "not in the table; near it: Llama-3.2-1B"),
+        ("Lama-3.2-1B", "near it: Llama-3.2-1B"),
+        ("Llama-31-8B", "not in the table"),
+        ("Llama-3-18B", "not in the table"),
+        ("my-own-model", "not in the table; --pretrain-flops"),
+        ("", "not in the table; --pretrain-flops"),
+        ("--", "not in the table"),
+        ("/", "not in the table"),
+        ("a/b/Llama-3.2-1B", "not in the table"),
+        ("./Llama-3.2-1B/", "not in the table"),
+        ("Llama-3.2-1B\N{SNOWMAN}", "not in the table"),
+        ("L\N{LATIN SMALL LETTER L WITH STROKE}ama-3.2-1B", "not in the table"),
+        ("Llama-3.2-1B\n", "not in the table"),
+        ("instruct", "not in the table"),
+    ],
+)
+def test_a_name_that_fits_no_row_is_never_guessed(written: str, said: str) -> None:
+    with pytest.raises(UsageProblem, match=said) as raised:
+        find_base_model(written)
+    assert "\n" not in raised.value.message
+
+
+@given(st.text())
+def test_any_text_is_found_or_refused_in_one_line(written: str) -> None:
+    try:
+        found = find_base_model(written)
+    except UsageProblem:
+        return
+    assert found in MODELS
+
+
+def test_two_derivations_are_the_ends_of_a_range() -> None:
+    ranges = {model.name: (model.low, model.high) for model in MODELS if len(model.derivations) > 1}
+    assert ranges == {
+        "Llama-3-70B": (Fraction("6.3e24"), Fraction("7.861e24")),
+        "Llama-3.1-8B": (Fraction("7.2e23"), Fraction("2.6e24")),
+        "Llama-3.2-1B": (Fraction("6.64e22"), Fraction("6.5e23")),
+        "Llama-3.2-3B": (Fraction("1.73e23"), Fraction("8.2e23")),
+        "phi-4": (Fraction("8.23e23"), Fraction("1.4e24")),
+        "DeepSeek-V3": (Fraction("3.29e24"), Fraction("3.408e24")),
+    }
+
+
+def test_a_row_describes_its_figures_and_their_source() -> None:
+    described = find_base_model("Llama-3.2-1B").describe()
+    assert "6.6\u00d710^22 FLOP (6PD) or 6.5\u00d710^23 FLOP (regulator's example); confidence low" in described
+    assert "a known model whose training compute is unpublished" in find_base_model("Mistral-7B").describe()
+
+
+@pytest.mark.parametrize(
+    "content", [b"model,flops\nx,1e23\n", b"\xff", b"model,aliases,flops,kind,other_flops\nx,,lots,6PD,\n"]
+)
+def test_a_damaged_table_gives_one_line(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "base_models.csv"
+    table.write_bytes(content)
+    monkeypatch.setattr(base_models, "_TABLE", table)
+    with pytest.raises(FtprofError, match="reinstall ftprof") as raised:
+        load_base_models()
+    assert raised.value.exit_code == 1

@@ -1,0 +1,87 @@
+"""What is known of the base model, as a record stores it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftprof.errors import UntrustedInput, UsageProblem
+from ftprof.policy.inputs import PolicyInputs
+
+POSITIVE = st.fractions(min_value=Fraction(1, 10**6), max_value=10**25)
+TEXTS = st.one_of(st.none(), st.text())
+ENDS = st.one_of(st.just((None, None)), st.tuples(POSITIVE, POSITIVE).map(lambda ends: tuple(sorted(ends))))
+INPUTS = st.builds(
+    lambda ends, source, model, flags: PolicyInputs(*ends, source, model, *flags),
+    ENDS,
+    TEXTS,
+    TEXTS,
+    st.sampled_from([(None, True), (None, False), (True, True), (False, True), (False, False)]),
+)
+STORED: dict[str, Any] = {
+    "pretrain_flops_low": "84000000000000000000000",
+    "pretrain_flops_high": "250000000000000000000000/3",
+    "pretrain_source": "the table",
+    "base_model": "Llama-2-7B",
+    "systemic_risk": None,
+    "gpai": True,
+}
+
+
+@given(INPUTS)
+def test_inputs_read_back_as_they_were_stored(inputs: PolicyInputs) -> None:
+    assert PolicyInputs.from_json(inputs.to_json(), "record.json") == inputs
+
+
+def test_the_stored_form_has_exact_strings() -> None:
+    low, high = Fraction(84 * 10**21) - 10**21, Fraction(25 * 10**22, 3)
+    inputs = PolicyInputs(low, high, "the table", "Llama-2-7B")
+    assert inputs.to_json() == {**STORED, "pretrain_flops_low": "83000000000000000000000"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pretrain_flops_low": None},
+        {"pretrain_flops_low": 84},
+        {"pretrain_flops_low": "8.4e22"},
+        {"pretrain_flops_low": "0", "pretrain_flops_high": "0"},
+        {"pretrain_flops_high": "1"},
+        {"pretrain_source": 1},
+        {"base_model": []},
+        {"systemic_risk": "no"},
+        {"systemic_risk": 0},
+        {"gpai": None},
+        {"gpai": 1},
+        {"gpai": False, "systemic_risk": True},
+        {"surplus": 1},
+    ],
+)
+def test_stored_inputs_that_do_not_hold_together_are_not_trusted(change: dict[str, Any]) -> None:
+    good = {**STORED, "pretrain_flops_high": STORED["pretrain_flops_low"]}
+    assert PolicyInputs.from_json(good, "record.json").base_model == "Llama-2-7B"
+    with pytest.raises(UntrustedInput, match=r"record\.json"):
+        PolicyInputs.from_json({**good, **change}, "record.json")
+
+
+@pytest.mark.parametrize("data", [None, [], "x", {}, {"gpai": True}])
+def test_what_is_no_set_of_inputs_is_not_trusted(data: object) -> None:
+    with pytest.raises(UntrustedInput, match=r"record\.json"):
+        PolicyInputs.from_json(data, "record.json")
+
+
+@pytest.mark.parametrize(("low", "high"), [(None, 1), (1, None), (0, 0), (-1, 1), (2, 1)])
+def test_ends_that_are_no_range_are_wrong_usage(low: int | None, high: int | None) -> None:
+    with pytest.raises(UsageProblem):
+        PolicyInputs(None if low is None else Fraction(low), None if high is None else Fraction(high))
+
+
+def test_the_ends_are_one_figure_two_or_an_unknown() -> None:
+    one, two = Fraction(1), Fraction(2)
+    assert PolicyInputs().base_ends() == (None,)
+    assert PolicyInputs(one, one).base_ends() == (one,)
+    assert PolicyInputs(one, two).base_ends() == (one, two)
