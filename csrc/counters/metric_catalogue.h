@@ -19,8 +19,9 @@ enum class Kind {
 enum class Unit { kOperation, kInstruction, kCycle };
 
 struct Metric {
-  const char* name;       // without rollup: "sm__cycles_active", not "sm__cycles_active.sum"
-  const char* precision;  // of the sources: "bf16", or "fp4_fp6_fp8" where one counter holds several
+  const char* name;  // without rollup: "sm__cycles_active", not "sm__cycles_active.sum"
+  const char*
+      precision;  // of the sources: "bf16", or "fp4_fp6_fp8" where one counter holds several
   Kind kind;
   Unit unit;
   int weight;          // operations for each count; 0 for denominators

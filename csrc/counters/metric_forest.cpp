@@ -77,8 +77,8 @@ std::vector<Nodes> MetricForest::Ways(NodeIndex node) const {
 void MetricForest::AddRemaining(NodeIndex node, const Nodes& chosen,
                                 std::vector<Target>* targets) const {
   if (std::find(chosen.begin(), chosen.end(), node) != chosen.end()) return;
-  const bool part_is_chosen = std::any_of(
-      chosen.begin(), chosen.end(), [&](NodeIndex other) { return IsAncestor(node, other); });
+  const bool part_is_chosen = std::any_of(chosen.begin(), chosen.end(),
+                                          [&](NodeIndex other) { return IsAncestor(node, other); });
   if (!part_is_chosen) {
     targets->push_back({node, Ways(node)});
     return;

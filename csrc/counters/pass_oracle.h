@@ -9,7 +9,8 @@
 
 namespace ftprof::counters {
 
-// A chip as the planner sees it: CUPTI's host API, or a fake in tests. Metrics are named with rollup.
+// A chip as the planner sees it: CUPTI's host API, or a fake in tests. Metrics are named with
+// rollup.
 struct Chip {
   std::string name;
   std::function<bool(const std::string& metric)> has_metric;

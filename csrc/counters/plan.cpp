@@ -34,9 +34,9 @@ Nodes ChooseBase(MetricForest* forest) {
 void AddUnsupported(const std::vector<Target>& targets, const MetricForest& forest, Plan* plan) {
   for (const Target& target : targets) {
     if (!target.ways.empty()) continue;
-    plan->unsupported.push_back({forest.nodes()[target.node].metric->name,
-                                 "no form of it, nor its parts, fits into one pass with " +
-                                     std::string(kCyclesMetric)});
+    plan->unsupported.push_back(
+        {forest.nodes()[target.node].metric->name,
+         "no form of it, nor its parts, fits into one pass with " + std::string(kCyclesMetric)});
   }
 }
 

@@ -38,9 +38,9 @@ struct Plan {
   std::size_t questions = 0;             // pass counts that were asked for, a measure of the cost
 };
 
-// Every floating-point operation of the tensor cores is counted by exactly one metric of the base and
-// rotating groups. The base group takes metrics in the catalogue's order as long as they fit; the
-// rotating groups are the fewest that count the rest.
+// Every floating-point operation of the tensor cores is counted by exactly one metric of the base
+// and rotating groups. The base group takes metrics in the catalogue's order as long as they fit;
+// the rotating groups are the fewest that count the rest.
 Plan MakePlan(const Chip& chip);
 
 }  // namespace ftprof::counters

@@ -19,8 +19,9 @@ struct MetricProperties {
 
 // A host object for one chip, created and destroyed with this object. Not thread-safe.
 //
-// A host object holds one configuration: each AddMetrics adds passes to it, also for a metric that it
-// has already, and one bad name spoils it for good. So there is one AddMetrics for each HostProfiler.
+// A host object holds one configuration: each AddMetrics adds passes to it, also for a metric that
+// it has already, and one bad name spoils it for good. So there is one AddMetrics for each
+// HostProfiler.
 class HostProfiler {
  public:
   // library must outlive this object. Throws CuptiError for a chip that CUPTI does not know.
@@ -33,7 +34,8 @@ class HostProfiler {
 
   // Every counter that the chip has, thousands of them. For checks, not for start-up.
   std::vector<std::string> BaseMetrics() const;
-  // These three take a name with its rollup, such as "sm__cycles_active.sum": CUPTI 12.x knows no other.
+  // These three take a name with its rollup, such as "sm__cycles_active.sum": CUPTI 12.x knows no
+  // other.
   bool HasMetric(const std::string& name) const;
   std::vector<std::string> SubMetrics(const std::string& name) const;
   // Empty where the chip has no such metric.

@@ -53,9 +53,9 @@ std::optional<fs::path> FindLibrary(const fs::path& folder) {
 template <typename Function>
 void Resolve(const SharedObject& cupti, const char* symbol, Function* function) {
   if (cupti.Find(symbol, function)) return;
-  throw CuptiError("load " + cupti.Path(), 0, std::string("it has no ") + symbol,
-                   "ftprof needs CUPTI of CUDA 12.6 Update 2 or newer; " +
-                       std::string(kInstallRemedy));
+  throw CuptiError(
+      "load " + cupti.Path(), 0, std::string("it has no ") + symbol,
+      "ftprof needs CUPTI of CUDA 12.6 Update 2 or newer; " + std::string(kInstallRemedy));
 }
 
 Api ResolveAll(const SharedObject& cupti) {
@@ -159,8 +159,10 @@ Library Library::Load(const std::vector<SearchRoot>& roots) {
     }
   }
   if (first_failure) throw CuptiError(*first_failure);
+  std::string searched;
+  for (const SearchRoot& root : roots) searched += (searched.empty() ? "" : ", ") + root.path;
   throw CuptiError("find CUPTI", 0,
-                   "no libcupti in the " + std::to_string(roots.size()) + " places searched",
+                   "no libcupti under " + (searched.empty() ? "any search root" : searched),
                    kInstallRemedy);
 }
 

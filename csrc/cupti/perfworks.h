@@ -9,8 +9,8 @@
 namespace ftprof::cupti {
 
 // libnvperf_host and libnvperf_target of one folder. libcupti opens them by their bare, unversioned
-// name when it is first used, and takes whatever the process has mapped under that name. So they are
-// mapped from libcupti's own folder before it.
+// name when it is first used, and takes whatever the process has mapped under that name. So they
+// are mapped from libcupti's own folder before it.
 struct Perfworks {
   SharedObject host;
   SharedObject target;

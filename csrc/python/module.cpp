@@ -20,8 +20,8 @@ namespace py = pybind11;
 namespace ftprof {
 namespace {
 
-// CUPTI is loaded once for the process, and its host API is called by one thread at a time. The lock
-// is taken with the GIL released, never the other way round.
+// CUPTI is loaded once for the process, and its host API is called by one thread at a time. The
+// lock is taken with the GIL released, never the other way round.
 class LoadedCupti {
  public:
   cupti::LibraryInfo Load(const std::vector<std::pair<std::string, std::string>>& roots) {
@@ -80,13 +80,13 @@ std::optional<cupti::MetricProperties> Properties(const std::string& chip,
 }
 
 std::size_t Passes(const std::string& chip, const std::vector<std::string>& metrics) {
-  return Loaded().With([&](const cupti::Library& library) {
-    return cupti::NumPasses(library, chip, metrics);
-  });
+  return Loaded().With(
+      [&](const cupti::Library& library) { return cupti::NumPasses(library, chip, metrics); });
 }
 
 void RegisterError(py::module_& module) {
-  static py::handle type = PyErr_NewException("ftprof._native.CuptiError", PyExc_RuntimeError, nullptr);
+  static py::handle type =
+      PyErr_NewException("ftprof._native.CuptiError", PyExc_RuntimeError, nullptr);
   module.attr("CuptiError") = type;
   py::register_exception_translator([](std::exception_ptr pointer) {
     try {
@@ -150,9 +150,8 @@ void DefineFunctions(py::module_& module) {
   module.def("passes", &Passes, py::arg("chip"), py::arg("metrics"), no_gil);
   module.def("catalogue", &counters::Catalogue);
   module.def(
-      "find_metric",
-      [](const std::string& name) { return counters::FindMetric(name); }, py::arg("name"),
-      py::return_value_policy::reference);
+      "find_metric", [](const std::string& name) { return counters::FindMetric(name); },
+      py::arg("name"), py::return_value_policy::reference);
 }
 
 }  // namespace

@@ -24,7 +24,6 @@ CHIPS = (
     "GB100 GB102 GB110 GB10B GB202 GB203 GB205 GB206 GB207 GB20B"
 ).split()
 NO_TENSOR_METRICS = {"TU116", "TU117"}
-ONE_OF_A_FAMILY = {"TU102", "GA100", "GA102", "GH100", "AD102", "GB100", "GB110", "GB202"}
 TENSOR = "sm__ops_path_tensor_"
 CYCLES = "sm__cycles_active.sum"
 
@@ -270,9 +269,7 @@ def test_catalogue_parents_contain_their_children(chip: str) -> None:
         assert_counted_once(chip, {parent}, names)
 
 
-@pytest.mark.parametrize(
-    "chip", [pytest.param(c, marks=() if c in ONE_OF_A_FAMILY else pytest.mark.slow) for c in CHIPS]
-)
+@pytest.mark.parametrize("chip", CHIPS)
 def test_the_base_group_is_full_and_the_rotating_groups_are_the_fewest(chip: str) -> None:
     base = planned(chip, "base")
     counted = frozenset().union(*(raw(chip, plain(m)) for m in base))

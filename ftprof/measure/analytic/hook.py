@@ -531,37 +531,53 @@ _PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float6
 def precision_of(dtype: str) -> str:
     """The vocabulary's name of a torch dtype: ``torch.bfloat16`` is bf16, every float8 is fp8."""
     name = dtype.replace("torch.", "")
-    for prefix in ("float8", "float6", "float4"):
-        if name.startswith(prefix):
-            return "fp" + prefix[-1]
+    narrow = re.match(r"float([468])_", name)
+    if narrow:
+        return "fp" + narrow.group(1)
     return _PRECISIONS.get(name, name)
 
 
 # ---------------------------------------------------------------- what works past the dispatcher
 
 
+_TEMPLATE = re.compile(r"micro_gemm|MicroGemm|flex_attention|flash_attention")  # in the source of such a kernel
+
+
 def watch_inductor(module: ModuleType, note: Callable[[Other], None]) -> None:
-    """Name the kernels that Inductor generated, when they run: its templates hold matrix products."""
+    """Name the C++ kernels that Inductor generated, when they run: those of its templates hold matrix products."""
+    compiler = module.AsyncCompile
+    templates: list[Any] = []  # what compiling a template gave; kept, so that no other object gets its identity
 
-    def counting(name: str, source_holds_template: bool, kernel: Callable[..., Any]) -> Callable[..., Any]:
-        other = ("inductor template" if source_holds_template else "inductor", name)
+    def compiling(original: Callable[..., Any]) -> Callable[..., Any]:
+        def compiled(self: Any, *args: Any, **kwargs: Any) -> Any:
+            kernel = original(self, *args, **kwargs)
+            if any(isinstance(a, str) and _TEMPLATE.search(a) for a in (*args, *kwargs.values())):
+                templates.append(kernel)
+            return kernel
 
+        return compiled
+
+    def launching(other: Other, kernel: Callable[..., Any]) -> Callable[..., Any]:
         def launched(*args: Any, **kwargs: Any) -> Any:
             note(other)
             return kernel(*args, **kwargs)
 
         return launched
 
-    compile_class = module.AsyncCompile
-    wait = compile_class.wait
+    wait = compiler.wait
 
     def waited(self: Any, scope: dict[str, Any]) -> None:
+        named = {name: value for name, value in scope.items() if name.startswith("cpp_")}
         wait(self, scope)
-        for name, value in list(scope.items()):
-            if name.startswith("cpp_") and callable(value) and not isinstance(value, type):
-                scope[name] = counting(name, "gemm" in name.lower() or "flex" in name.lower(), value)
+        for name, value in named.items():
+            kind = "inductor template" if any(value is template for template in templates) else "inductor"
+            if callable(scope.get(name)):
+                scope[name] = launching((kind, name), scope[name])
 
-    compile_class.wait = waited
+    compiler.wait = waited
+    for method in ("cpp", "cpp_pybinding"):
+        if hasattr(compiler, method):
+            setattr(compiler, method, compiling(getattr(compiler, method)))
 
 
 def watch_inductor_triton(module: ModuleType, note: Callable[[Other], None]) -> None:

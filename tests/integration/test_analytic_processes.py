@@ -1,0 +1,290 @@
+"""The analytic method in every kind of process that a training may consist of."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, Wrapped, clean_environment
+
+MM = 2 * 64 * 32 * 16  # the operations of one product below
+WORK = "import torch\ndef work():\n    return torch.ones(64, 32) @ torch.ones(32, 16)\n"
+
+Run = Callable[..., Wrapped]
+
+
+def test_a_plain_product_is_counted_exactly(wrap_python: Run) -> None:
+    run = wrap_python(WORK + "for _ in range(5): work()\nprint('done')")
+    assert (run.code, run.out) == (0, "done\n")
+    assert run.flops == 5 * MM
+    assert run.record["complete"] is True
+    assert run.record["counts"] == [
+        {"operator": "aten.mm", "precision": "fp32", "device": "cpu", "calls": "5", "flops": str(5 * MM)}
+    ]
+    assert run.record["low"] == run.record["high"] == run.record["flops"]
+
+
+def test_each_precision_is_apart(wrap_python: Run) -> None:
+    run = wrap_python(
+        """
+        import torch
+        for dtype in (torch.bfloat16, torch.float16, torch.float32, torch.float64):
+            torch.ones(8, 8, dtype=dtype) @ torch.ones(8, 8, dtype=dtype)
+        torch.ones(8, 8, dtype=torch.complex64) @ torch.ones(8, 8, dtype=torch.complex64)
+        torch.ones(8, 8, dtype=torch.int64) @ torch.ones(8, 8, dtype=torch.int64)
+        """
+    )
+    one = 2 * 8**3
+    # A complex multiply-add is four real ones.
+    assert run.record["by_precision"] == {
+        "fp32": str(5 * one), "bf16": str(one), "fp16": str(one), "fp64": str(one),
+    }  # fmt: skip
+    assert run.not_counted()["aten.mm"]["kind"] == "integer"
+    assert run.record["high"] == run.record["flops"]
+
+
+def test_forward_backward_threads_and_inference_mode(wrap_python: Run) -> None:
+    run = wrap_python(
+        """
+        import threading, torch
+        x = torch.ones(64, 32, requires_grad=True); w = torch.ones(32, 16, requires_grad=True)
+        (x @ w).sum().backward()                                   # 1 forward, 2 backward
+        torch.autograd.grad((x @ w).sum(), w)                      # 1 forward, 1 backward
+        with torch.inference_mode(): x @ w                         # 1
+        threads = [threading.Thread(target=lambda: [torch.ones(64, 32) @ torch.ones(32, 16) for _ in range(200)])
+                   for _ in range(4)]
+        [t.start() for t in threads]; [t.join() for t in threads]  # 800
+        """
+    )
+    assert run.flops == 806 * MM
+
+
+def test_a_checkpointed_segment_is_counted_as_often_as_it_runs(wrap_python: Run) -> None:
+    run = wrap_python(
+        """
+        import torch
+        from torch.utils.checkpoint import checkpoint
+        x = torch.ones(64, 32, requires_grad=True); w = torch.ones(32, 16, requires_grad=True)
+        for reentrant in (True, False):
+            checkpoint(lambda a: (a @ w).relu(), x, use_reentrant=reentrant).sum().backward()
+        """
+    )
+    assert run.flops == 2 * 4 * MM
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(wrap_python: Run, context: str) -> None:
+    run = wrap_python(
+        WORK
+        + f"""
+import multiprocessing
+if __name__ == "__main__":
+    work()
+    processes = [multiprocessing.get_context("{context}").Process(target=work) for _ in range(3)]
+    [p.start() for p in processes]; [p.join() for p in processes]
+    assert [p.exitcode for p in processes] == [0, 0, 0]
+"""
+    )
+    assert run.flops == 4 * MM
+    assert run.record["complete"] is True
+    assert sorted(int(p["flops"]) for p in run.record["processes"])[-4:] == [MM] * 4
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_data_loader_workers(wrap_python: Run, context: str) -> None:
+    run = wrap_python(
+        WORK
+        + f"""
+class Data(torch.utils.data.Dataset):
+    def __len__(self): return 8
+    def __getitem__(self, i): return work().sum()
+if __name__ == "__main__":
+    loader = torch.utils.data.DataLoader(Data(), batch_size=2, num_workers=2, multiprocessing_context="{context}")
+    assert len(list(loader)) == 4
+"""
+    )
+    assert run.flops == 8 * MM
+    assert run.record["complete"] is True
+
+
+def test_a_fork_counts_its_own_work_only(wrap_python: Run) -> None:
+    run = wrap_python(
+        WORK
+        + """
+import os
+work()
+pid = os.fork()
+if pid == 0:
+    work(); work()
+    os._exit(0)
+os.waitpid(pid, 0)
+if os.fork() == 0:
+    os._exit(0)
+"""
+    )
+    assert run.flops == 3 * MM
+    assert sorted(p["flops"] for p in run.record["processes"]) == sorted([str(MM), str(2 * MM)])
+
+
+def test_os_exit_loses_nothing(wrap_python: Run) -> None:
+    run = wrap_python(WORK + "import os\nwork()\nos._exit(7)")
+    assert (run.code, run.flops, run.record["complete"]) == (7, MM, True)
+    assert run.record["processes"][0]["end"] == "os._exit"
+
+
+def test_an_uncaught_exception_ends_as_ever(wrap_python: Run, tmp_path: Path) -> None:
+    program = WORK + "work()\nraise ValueError('broken on purpose')"
+    run = wrap_python(program, "-q")
+    bare = subprocess.run([sys.executable, str(tmp_path / "program.py")], capture_output=True, text=True, check=False)
+    assert (run.code, run.out, run.err) == (bare.returncode, bare.stdout, bare.stderr)
+    assert (run.flops, run.record["complete"]) == (MM, True)
+    assert run.record["processes"][0]["end"] == "exception: ValueError"
+
+
+def test_exec_goes_on_in_the_same_journal(wrap_python: Run) -> None:
+    run = wrap_python(
+        WORK
+        + """
+import os, sys
+work()
+if len(sys.argv) < 3:
+    os.execv(sys.executable, [sys.executable, __file__, *sys.argv[1:], "again"])
+"""
+    )
+    assert run.flops == 3 * MM
+    assert len(run.record["processes"]) == 1
+    assert run.record["complete"] is True
+
+
+def test_sigterm_leaves_every_closed_window(wrap_python: Run) -> None:
+    run = wrap_python(
+        WORK
+        + """
+import os, signal, time
+work(); time.sleep(1.1); work()      # the second closes the window
+work()
+os.kill(os.getpid(), signal.SIGTERM); time.sleep(5)
+"""
+    )
+    assert run.code == 128 + 15
+    assert int(run.record["low"]) == 2 * MM
+    assert (run.record["complete"], run.record["high"]) == (False, None)
+    assert "was killed" in run.record["reasons"][0]
+
+
+def test_a_handler_of_the_users_own_is_not_disturbed(wrap_python: Run) -> None:
+    run = wrap_python(
+        WORK
+        + """
+import os, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
+work(); os.kill(os.getpid(), signal.SIGTERM)
+"""
+    )
+    assert (run.code, run.flops, run.record["complete"]) == (9, MM, True)
+
+
+def test_work_after_the_end_is_counted_too(wrap_python: Run) -> None:
+    run = wrap_python("import atexit\natexit.register(lambda: work())\n" + WORK + "work()")
+    assert (run.flops, run.record["complete"]) == (2 * MM, True)
+
+
+def test_the_users_sitecustomize_still_runs(wrap_python: Run, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "sitecustomize.py").write_text("import builtins\nbuiltins.users_own = 'ran'\nvalue = 3\n")
+    run = wrap_python(
+        WORK + "import sitecustomize\nwork()\nprint(users_own, sitecustomize.value, sitecustomize.__file__)",
+        env=clean_environment(PYTHONPATH=str(own)),
+    )
+    assert run.out == f"ran 3 {own / 'sitecustomize.py'}\n"
+    assert run.flops == MM
+
+
+def test_a_broken_sitecustomize_fails_as_it_would(wrap_python: Run, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "sitecustomize.py").write_text("raise RuntimeError('the user broke this')\n")
+    environment = clean_environment(PYTHONPATH=str(own))
+    run = wrap_python(WORK + "work()", "-q", env=environment)
+    assert run.code == 0
+    assert "the user broke this" in run.err
+    assert run.flops == MM
+
+
+def test_an_interpreter_without_ftprof_is_counted(wrap: Run, tmp_path: Path) -> None:
+    """A virtual environment that has torch and no ftprof: the hook is all that comes from us."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "other")], check=True)
+    python = tmp_path / "other" / "bin" / "python"
+    import torch
+
+    site = Path(torch.__file__).parent.parent
+    only_torch = tmp_path / "only_torch"
+    only_torch.mkdir()
+    for entry in site.iterdir():
+        if "ftprof" not in entry.name:
+            (only_torch / entry.name).symlink_to(entry)
+    program = tmp_path / "program.py"
+    program.write_text(WORK + "work()\nimport importlib.util\nprint(importlib.util.find_spec('ftprof'))")
+    run = wrap([str(python), str(program)], env=clean_environment(PYTHONPATH=str(only_torch)))
+    assert run.out == "None\n", run.err
+    assert run.flops == MM
+
+
+def test_an_old_python_runs_unharmed(wrap: Run) -> None:
+    """The bootstrap file is read by any Python that the command starts, so its syntax stays the oldest."""
+    tree = ast.parse((REPOSITORY / "ftprof/measure/analytic/bootstrap/sitecustomize.py").read_text())
+    too_new = (ast.JoinedStr, ast.NamedExpr, ast.AnnAssign, ast.AsyncFunctionDef, ast.Match)
+    assert not [node for node in ast.walk(tree) if isinstance(node, too_new)]
+    assert not [f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) and f.returns]
+    for name in ("python2.7", "python3.6", "python3.8"):
+        old = shutil.which(name)
+        if old and subprocess.run([old, "-c", ""], capture_output=True, check=False).returncode == 0:
+            run = wrap([old, "-c", "print('old')"], "-q")
+            assert (run.code, run.out, run.err) == (0, "old\n", ""), name
+
+
+def test_a_run_where_nothing_could_be_counted_is_undetermined(wrap_python: Run) -> None:
+    for program in ("print(1)", "import torch", "import torch\ntorch.ones(3).sum()"):
+        run = wrap_python(program)
+        assert run.record["flops"] is None
+        assert run.record["high"] is None
+        assert [verdict["verdict"] for verdict in run.record["verdicts"]] == ["undetermined"] * 2
+        assert any("nothing was counted" in reason for reason in run.record["reasons"])
+
+
+def test_ranks_are_named(wrap_python: Run) -> None:
+    run = wrap_python(WORK + "work()", env=clean_environment(RANK="3", WORLD_SIZE="8", LOCAL_RANK="1"))
+    assert run.record["processes"][0]["rank"] == {"rank": 3, "world_size": 8, "local_rank": 1}
+
+
+def test_what_runs_is_not_slowed_by_a_lost_run_directory(wrap_python: Run, tmp_path: Path) -> None:
+    run = wrap_python(
+        WORK
+        + f"import shutil, time\nwork()\nshutil.rmtree({str(tmp_path / 'gone')!r})\ntime.sleep(1.1)\nwork()\nwork()",
+        "--run-dir",
+        str(tmp_path / "gone"),
+    )
+    assert run.code == 0
+    assert not run.path.exists()
+    assert "no record could be written" in run.err
+
+
+def test_environment_reaches_the_command_otherwise_unchanged(wrap_python: Run) -> None:
+    program = "import json, os\nprint(json.dumps(dict(os.environ)))"
+    environment = clean_environment(PYTHONPATH="/nowhere", MARK="kept")
+    run = wrap_python(program, env=environment)
+    seen = json.loads(run.out)
+    ours = {"PYTHONPATH", "FTPROF_RUN_DIR", "FTPROF_RUN_ID"}
+    ignored = {"PWD", "OLDPWD", "_", "LC_CTYPE"}
+    assert {k: v for k, v in seen.items() if k not in ours | ignored} == {
+        k: v for k, v in environment.items() if k not in ours | ignored
+    }
+    assert seen["PYTHONPATH"].endswith(os.pathsep + "/nowhere")
