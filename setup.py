@@ -27,6 +27,7 @@ class CMakeBuild(build_ext):
     """Configures, builds and installs into the folder of the extension's package."""
 
     def build_extension(self, ext: Extension) -> None:
+        """Build ``ext``, and every other library that CMake installs."""
         import pybind11
 
         build = Path(self.build_temp).resolve()

@@ -145,5 +145,5 @@ def _why_no_quantity(text: str) -> str:
     if text[:2].lower() == "0x":
         return "is hexadecimal"
     if "_" in text or "," in text:
-        return "groups its digits or has a decimal comma; write the digits alone, with a decimal point"
+        return "groups its digits or has a decimal comma"
     return "is no quantity"

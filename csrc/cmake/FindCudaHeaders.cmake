@@ -1,11 +1,12 @@
 # Finds the headers of CUPTI and CUDA, and checks that they are of one minor version.
 #
 # FTPROF_HEADER_ROOTS  site-packages folders that may hold NVIDIA's wheels, in order
-# The first place that has all of cupti.h, cuda.h, cuda_runtime_api.h and crt/host_defines.h is taken:
-# the wheels, then a CUDA toolkit (CUDA_HOME, CUDA_PATH, /usr/local/cuda).
-# Defines the target ftprof_cuda_headers.
+# FTPROF_TOOLKITS      folders of CUDA toolkits, tried after the wheels
+# The first place that has all the headers is taken. Defines the target ftprof_cuda_headers.
 
 set(FTPROF_HEADER_ROOTS "" CACHE STRING "Folders that may hold NVIDIA's header wheels")
+set(FTPROF_TOOLKITS "$ENV{CUDA_HOME};$ENV{CUDA_PATH};/usr/local/cuda"
+    CACHE STRING "Folders of CUDA toolkits")
 set(_needed cupti.h nvperf_target.h cuda.h cuda_runtime_api.h crt/host_defines.h)
 set(_remedy
     "install nvidia-cuda-cupti, nvidia-cuda-runtime and nvidia-cuda-crt, all ==13.0.*, or set CUDA_HOME")
@@ -16,7 +17,7 @@ foreach(_root IN LISTS FTPROF_HEADER_ROOTS)
   list(APPEND _places
        "${_root}/nvidia/cuda_cupti/include|${_root}/nvidia/cuda_runtime/include|${_root}/nvidia/cuda_nvcc/include")
 endforeach()
-foreach(_toolkit IN ITEMS "$ENV{CUDA_HOME}" "$ENV{CUDA_PATH}" /usr/local/cuda)
+foreach(_toolkit IN LISTS FTPROF_TOOLKITS)
   if(_toolkit)
     list(APPEND _places "${_toolkit}/include|${_toolkit}/extras/CUPTI/include")
   endif()
@@ -32,6 +33,7 @@ foreach(_place IN LISTS _places)
     unset(_dir)
     find_path(_dir "${_header}" PATHS ${_dirs} NO_DEFAULT_PATH NO_CACHE)
     if(_dir)
+      string(REGEX REPLACE "/+$" "" _dir "${_dir}")
       list(APPEND _found "${_dir}")
     else()
       list(APPEND _missing "${_header}")

@@ -91,9 +91,7 @@ def _show_chips(info: _native.LibraryInfo, chips: list[str], as_json: bool) -> N
 
 def _show_plan(info: _native.LibraryInfo, plan: _native.Plan, as_json: bool) -> None:
     if as_json:
-        groups = [{"role": g.role, "metrics": g.metrics, "passes": g.passes} for g in plan.groups]
-        unsupported = [{"metric": u.metric, "reason": u.reason} for u in plan.unsupported]
-        _write_json({**_header(info), "chip": plan.chip, "groups": groups, "unsupported": unsupported})
+        _write_json({**_header(info), **_as_dict(plan)})
         return
     click.echo(f"{plan.chip}, CUPTI {info.version} ({info.origin}: {info.path}). Each group takes one pass.")
     for role, meaning in _ROLES.items():
@@ -114,6 +112,14 @@ def _show_group(number: int, group: _native.Group) -> None:
         weight = f"x{row.weight}" if row.weight else ""
         mark = f"{number}." if position == 0 else ""
         click.echo(f"  {mark:3} {label:14} {weight:3} {name}")
+
+
+def _as_dict(plan: _native.Plan) -> dict[str, object]:
+    return {
+        "chip": plan.chip,
+        "groups": [{"role": g.role, "metrics": g.metrics, "passes": g.passes} for g in plan.groups],
+        "unsupported": [{"metric": u.metric, "reason": u.reason} for u in plan.unsupported],
+    }
 
 
 def _header(info: _native.LibraryInfo) -> dict[str, object]:

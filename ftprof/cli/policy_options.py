@@ -129,7 +129,7 @@ def read_policy_options(
         systemic_risk=before.systemic_risk if options.systemic_risk is None else options.systemic_risk,
         gpai=before.gpai and not options.no_gpai,
     )
-    notes = [_overridden(recorded, inputs)] if recorded is not None and recorded != inputs else []
+    notes = [] if recorded is None else _overridden(recorded, inputs)
     if source is not None and options.pretrain_flops is None:
         notes.append(f"Base compute: {source}.")
     elif model is not None and options.pretrain_flops is None:
@@ -180,8 +180,8 @@ def _base_compute(
     return None, None, None
 
 
-def _overridden(recorded: PolicyInputs, inputs: PolicyInputs) -> str:
-    """The line that says which of the record's own inputs the answer does not use."""
+def _overridden(recorded: PolicyInputs, inputs: PolicyInputs) -> list[str]:
+    """The line that says which of the record's own inputs the answer does not use, if there are any."""
     pairs = (
         ("base compute", _base_text(inputs), _base_text(recorded)),
         ("base model", inputs.base_model or "not named", recorded.base_model or "not named"),
@@ -189,7 +189,7 @@ def _overridden(recorded: PolicyInputs, inputs: PolicyInputs) -> str:
         ("general-purpose base", _flag_text(inputs.gpai), _flag_text(recorded.gpai)),
     )
     changes = "; ".join(f"{what} {now} (record: {then})" for what, now, then in pairs if now != then)
-    return f"In place of the record's own policy inputs: {changes}."
+    return [f"In place of the record's own policy inputs: {changes}."] if changes else []
 
 
 def _base_text(inputs: PolicyInputs) -> str:

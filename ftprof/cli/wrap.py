@@ -206,7 +206,6 @@ class _Live:
     def _text(self) -> str:
         from ftprof.policy.scenario import scenarios_for
         from ftprof.quantity import two_figures
-        from ftprof.report.verdict_text import share_text
 
         snapshot = self._progress.look()
         seconds = Fraction(max(time.monotonic() - self._began, 1))
@@ -216,9 +215,8 @@ class _Live:
         strictest = min(thresholds)
         flops = Fraction(snapshot.flops)
         return (
-            f"ftprof {two_figures(flops)} FLOP, {two_figures(flops / seconds)} FLOP/s, threshold "
-            f"{two_figures(strictest)}: {share_text(flops / strictest)}, {self._run.method}, "
-            f"{snapshot.processes} counting"
+            f"ftprof {two_figures(flops)} FLOP, {two_figures(flops / seconds)} FLOP/s, "
+            f"{two_figures(flops / strictest)} of {two_figures(strictest)}, {self._run.method}"
         )
 
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from ftprof.errors import UntrustedInput, UsageProblem
 from ftprof.policy.law import SYSTEMIC_RISK_PRESUMPTION
-from ftprof.quantity import from_json, shown, to_json, two_figures
+from ftprof.quantity import from_json, shown, to_json
 
 _KEYS = (
     "pretrain_flops_low",
@@ -43,7 +43,7 @@ class PolicyInputs:
             raise UsageProblem("the base model's compute is zero, negative, or has its low end above its high end")
         if self.systemic_risk is False and low is not None and low > SYSTEMIC_RISK_PRESUMPTION:
             raise UsageProblem(
-                f"--no-systemic-risk contradicts a base model's compute of {two_figures(low)} FLOP: above "
+                f"--no-systemic-risk contradicts a base model's compute of {to_json(low)} FLOP: above "
                 "10^25 systemic risk is presumed (AI Act, Article 51(2)); leave one of them out"
             )
         if self.systemic_risk and not self.gpai:

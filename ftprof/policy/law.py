@@ -1,9 +1,6 @@
-"""The two compute limits of the AI Act that ftprof refers to outside a policy's own rules."""
+"""The compute limit of the AI Act that ftprof refers to outside a policy's own rules."""
 
 from __future__ import annotations
-
-GPAI_INDICATION = 10**23
-"""FLOP. A model is indicated to be general-purpose above it, not at it (Guidelines, paragraph 17)."""
 
 SYSTEMIC_RISK_PRESUMPTION = 10**25
 """FLOP. Systemic risk is presumed above it, not at it (AI Act, Article 51(2); Guidelines, paragraph 28)."""

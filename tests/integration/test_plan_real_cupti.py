@@ -19,10 +19,14 @@ import pytest
 from ftprof import _native
 
 # Not GV100 and GV11B (Volta): the range profiler counts from compute capability 7.5 on.
-CHIPS = (
-    "TU102 TU104 TU106 TU116 TU117 GA100 GA102 GA103 GA104 GA106 GA107 GA10B GH100 AD102 AD103 AD104 AD106 AD107 "
-    "GB100 GB102 GB110 GB10B GB202 GB203 GB205 GB206 GB207 GB20B"
-).split()
+CHIPS = [
+    *("TU102", "TU104", "TU106", "TU116", "TU117"),
+    *("GA100", "GA102", "GA103", "GA104", "GA106", "GA107", "GA10B"),
+    "GH100",
+    *("AD102", "AD103", "AD104", "AD106", "AD107"),
+    *("GB100", "GB102", "GB110", "GB10B"),
+    *("GB202", "GB203", "GB205", "GB206", "GB207", "GB20B"),
+]
 NO_TENSOR_METRICS = {"TU116", "TU117"}
 TENSOR = "sm__ops_path_tensor_"
 CYCLES = "sm__cycles_active.sum"

@@ -268,9 +268,23 @@ def test_options_override_a_record_and_the_answer_says_so() -> None:
     assert "In place of the record's own" in answer.to_text()
 
 
+def test_another_base_model_does_not_keep_the_records_compute() -> None:
+    recorded = PolicyInputs(Fraction(10**24), Fraction(10**24), "the table", "some-model")
+    choice = read_policy_options(PolicyOptions(base_model="Mistral-7B"), recorded=recorded, environment={})
+    assert choice.inputs == PolicyInputs(base_model="Mistral-7B")
+    assert "base compute unknown (record: 1000000000000000000000000 FLOP)" in choice.notes[0]
+
+
+def test_a_records_no_gpai_holds_without_the_option() -> None:
+    choice = read_policy_options(PolicyOptions(), recorded=PolicyInputs(gpai=False), environment={})
+    assert choice.inputs == PolicyInputs(gpai=False)
+    assert choice.notes == ()
+
+
 def test_options_that_repeat_the_record_override_nothing() -> None:
-    record = Record(policy_inputs=PolicyInputs(systemic_risk=True).to_json())
-    assert check.check_record(record, "here", PolicyOptions(systemic_risk=True)).notes == ()
+    inputs = PolicyInputs(Fraction(10**24), Fraction(10**24), "the table", systemic_risk=True)
+    options = PolicyOptions(pretrain_flops="1e24", systemic_risk=True)
+    assert check.check_record(Record(policy_inputs=inputs.to_json()), "here", options).notes == ()
 
 
 def test_the_variable_only_fills_what_a_record_leaves_unknown() -> None:

@@ -37,11 +37,10 @@ def test_every_rule_has_its_source(name: str) -> None:
         assert ("section 3.2, paragraph" if name == "ec-2025" else "AWS blog of 12 May 2026") in rule.source
 
 
-def test_the_limits_of_the_act_are_those_of_the_data() -> None:
-    assert law.GPAI_INDICATION == 10**23
+def test_the_limit_of_the_act_is_that_of_the_data() -> None:
     assert law.SYSTEMIC_RISK_PRESUMPTION == 10**25
     thresholds = {rule.number: rule.threshold.amount for rule in load_policy("ec-2025").rules}
-    assert thresholds[2] == Fraction(law.GPAI_INDICATION, 3)
+    assert thresholds[2] == Fraction(10**23, 3)
     assert thresholds[3] == Fraction(law.SYSTEMIC_RISK_PRESUMPTION, 3)
 
 

@@ -1,0 +1,199 @@
+"""The traps of counting by operator: DESIGN's list, one by one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Wrapped, clean_environment
+
+HERE = Path(__file__).resolve().parent
+MM = 2 * 64 * 32 * 16
+Run = Callable[..., Wrapped]
+
+
+def test_every_program_counts_what_flop_counter_mode_counts(wrap: Run) -> None:
+    run = wrap([sys.executable, str(HERE / "traps.py")])
+    assert run.code == 0, run.err
+    rows = [json.loads(line) for line in run.out.splitlines()]
+    assert len(rows) == 15
+    for row in rows:
+        assert row["ours"] == row["reference"] > 0, row
+        assert row["open"] == [], row
+
+
+def test_what_flop_counter_mode_misses(wrap_python: Run) -> None:
+    """Operators without a formula that do their work through others: the inner ones are counted."""
+    run = wrap_python(
+        """
+        import torch
+        torch.addbmm(torch.ones(3, 5), torch.ones(2, 3, 4), torch.ones(2, 4, 5))
+        torch.ones(3, 6).addmm_(torch.ones(3, 5), torch.ones(5, 6))
+        """
+    )
+    assert run.flops == 2 * 2 * 3 * 4 * 5 + 2 * 3 * 5 * 6
+    assert run.record["high"] == run.record["flops"]
+
+
+@pytest.mark.slow
+def test_compiled_training_counts_as_eager(wrap_python: Run) -> None:
+    run = wrap_python(
+        """
+        import torch
+        net = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.GELU(), torch.nn.Linear(64, 10))
+        x = torch.ones(8, 64)
+        compiled = torch.compile(net)
+        for _ in range(3): compiled(x).sum().backward()
+        """
+    )
+    forward = 2 * 8 * 64 * 64 + 2 * 8 * 64 * 10
+    backward = forward + 2 * 8 * 64 * 10  # no gradient for x
+    assert run.flops == 3 * (forward + backward)
+    kinds = {row["kind"] for row in run.record["not_counted"]}
+    assert "inductor" in kinds
+    assert run.record["high"] == run.record["flops"]
+
+
+@pytest.mark.slow
+def test_inductor_templates_leave_the_interval_open(wrap_python: Run, tmp_path: Path) -> None:
+    run = wrap_python(
+        """
+        import torch
+        from torch.nn.attention.flex_attention import flex_attention
+        q = torch.ones(1, 2, 128, 16)
+        torch.ones(2, 2) @ torch.ones(2, 2)
+        with torch.no_grad(): torch.compile(flex_attention)(q, q, q)
+        """,
+        env=clean_environment(TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache")),
+    )
+    templates = [row for row in run.record["not_counted"] if row["kind"] == "inductor template"]
+    assert templates
+    assert templates[0]["family"]
+    assert run.record["high"] is None
+    assert {verdict["verdict"] for verdict in run.record["verdicts"]} == {"undetermined"}
+
+
+def test_tracing_is_no_work(wrap_python: Run) -> None:
+    run = wrap_python(
+        """
+        import torch
+        from torch.fx.experimental.proxy_tensor import make_fx
+        from torch._subclasses.fake_tensor import FakeTensorMode
+        a = torch.ones(64, 32); b = torch.ones(32, 16)
+        make_fx(lambda x, y: x @ y, tracing_mode="fake")(a, b)
+        torch.mm(a.to("meta"), b.to("meta"))
+        with FakeTensorMode(): torch.ones(3, 3) @ torch.ones(3, 3)
+        torch.export.export(torch.nn.Linear(32, 16), (a,))
+        a @ b
+        """
+    )
+    assert run.flops == MM
+
+
+def test_a_distributed_tensor_is_counted_at_its_local_product(wrap_python: Run) -> None:
+    run = wrap_python(
+        """
+        import os, torch, torch.distributed as dist, torch.multiprocessing as mp
+        def rank(r):
+            os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=os.environ["PORT"])
+            dist.init_process_group("gloo", rank=r, world_size=2)
+            from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+            mesh = dist.device_mesh.init_device_mesh("cpu", (2,))
+            a = distribute_tensor(torch.ones(64, 32), mesh, [Shard(0)])
+            b = distribute_tensor(torch.ones(32, 16), mesh, [Replicate()])
+            (a @ b).to_local()
+            dist.all_reduce(torch.ones(4)); dist.destroy_process_group()
+        if __name__ == "__main__":
+            import socket
+            with socket.socket() as s:
+                s.bind(("127.0.0.1", 0)); os.environ["PORT"] = str(s.getsockname()[1])
+            mp.spawn(rank, nprocs=2)
+        """
+    )
+    assert run.code == 0, run.err
+    assert run.flops == MM  # half on each of two ranks
+    assert len([p for p in run.record["processes"] if p["flops"] == str(MM // 2)]) == 2
+
+
+def test_operators_without_a_formula_are_named_with_their_calls(wrap_python: Run) -> None:
+    run = wrap_python(
+        """
+        import torch
+        torch.ones(4, 4) @ torch.ones(4, 4)
+        for _ in range(7): torch.softmax(torch.ones(4, 4), -1)
+        torch.fft.fft(torch.ones(8)); torch.linalg.inv(torch.eye(4))
+        """
+    )
+    named = run.not_counted()
+    assert named["aten::_softmax"] == {"kind": "operator", "name": "aten::_softmax", "family": None, "calls": "7"}
+    assert {"aten::_fft_r2c", "aten::linalg_inv_ex"} <= set(named)
+    assert "aten::mul" in run.record["not_watched"]
+    assert run.record["high"] == run.record["flops"]
+
+
+def test_an_unknown_operator_leaves_the_interval_open(wrap_python: Run) -> None:
+    run = wrap_python(
+        """
+        import torch, time
+        torch.ones(4, 4) @ torch.ones(4, 4)
+        @torch.library.custom_op("mine::fused_attention", mutates_args=())
+        def fused_attention(x: torch.Tensor) -> torch.Tensor: return x.clone()
+        @torch.library.custom_op("mine::through_products", mutates_args=())
+        def through_products(x: torch.Tensor) -> torch.Tensor: return x @ x
+        time.sleep(1.1); torch.ones(4, 4) @ torch.ones(4, 4)    # the window's end finds new operators
+        for _ in range(3): fused_attention(torch.ones(4, 4)); through_products(torch.ones(4, 4))
+        """
+    )
+    assert run.not_counted()["mine::fused_attention"] == {
+        "kind": "operator", "name": "mine::fused_attention", "family": "attention", "calls": "3",
+    }  # fmt: skip
+    assert "mine::through_products" not in run.not_counted()  # what it does inside is counted
+    assert run.flops == 5 * 2 * 4**3
+    assert run.record["high"] is None
+
+
+def test_a_formula_that_does_not_fit_never_reaches_the_user(wrap_python: Run) -> None:
+    run = wrap_python(
+        """
+        import torch
+        from torch.utils.flop_counter import flop_registry
+        torch.sparse.mm(torch.eye(5).to_sparse(), torch.ones(5, 6))
+        print(torch.ones(2, 2) @ torch.ones(2, 2))
+        """
+    )
+    assert run.code == 0
+    assert run.not_counted()["aten.addmm"]["kind"] == "formula"
+    assert run.record["high"] is None
+
+
+def test_the_users_own_errors_are_the_same(wrap_python: Run, tmp_path: Path) -> None:
+    program = """
+        import torch
+        for bad in (lambda: torch.ones(2, 3) @ torch.ones(2, 3),
+                    lambda: torch.conv2d(torch.ones(1, 3, 4, 4), torch.ones(2, 5, 3, 3)),
+                    lambda: torch.nn.functional.softmax(torch.ones(2), 5),
+                    lambda: torch.ones(2).expand(3, 3).relu_().copy_(torch.ones(4))):
+            try: bad(); print("no error")
+            except Exception as error: print(type(error).__name__, error)
+        """
+    run = wrap_python(program)
+    bare = subprocess.run([sys.executable, str(tmp_path / "program.py")], capture_output=True, text=True, check=True)
+    assert (run.out, run.code) == (bare.stdout, 0)
+    assert "Error" in run.out
+
+
+@pytest.mark.slow
+def test_no_operator_of_torch_computes_otherwise(wrap: Run) -> None:
+    """torch's own database: every result and gradient, bit by bit, with the hook and without."""
+    script = [sys.executable, str(HERE / "operator_database.py")]
+    environment = clean_environment(PYTHONHASHSEED="0")
+    bare = subprocess.run(script, capture_output=True, text=True, env=environment, check=True, timeout=600)
+    run = wrap(script, env=environment)
+    assert run.code == 0, run.err
+    assert len(bare.stdout.splitlines()) > 1500
+    assert run.out == bare.stdout
+    assert run.flops > 0
