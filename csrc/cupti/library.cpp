@@ -89,9 +89,13 @@ std::uint32_t QueryApiVersion(const SharedObject& cupti) {
 // From 13.2 on CUPTI needs the driver for its host API too. Without one, cuptiGetVersion of 13.2.23
 // and 13.2.86 crashes, and that of 13.3.75 and 13.4.92 answers 999: no call may be made.
 void CheckDriver(const Version& perfworks, const std::string& path) {
-  if (perfworks < kFirstPerfworksWithDriver || SharedObject::Open("libcuda.so.1", nullptr)) return;
-  throw CuptiError("load " + path, 0, "CUPTI 13.2 and newer need an NVIDIA driver, here is none",
-                   kDriverlessRemedy);
+  if (perfworks < kFirstPerfworksWithDriver) return;
+  SharedObject driver = SharedObject::Open("libcuda.so.1", nullptr);
+  if (!driver) {
+    throw CuptiError("load " + path, 0, "CUPTI 13.2 and newer need an NVIDIA driver, here is none",
+                     kDriverlessRemedy);
+  }
+  driver.KeepMapped();  // CUPTI opens it next
 }
 
 void CheckRelease(const Version& release, const Version& perfworks, const std::string& path) {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
+from ftprof.cli.output import printable, takes, write_stdout
 from ftprof.cli.policy_options import (
     PolicyChoice,
     PolicyOptions,
@@ -20,8 +20,7 @@ from ftprof.cli.policy_options import (
     read_policy_options,
     refuse_separator,
 )
-from ftprof.errors import FtprofError, UsageProblem
-from ftprof.quantity import TIMES
+from ftprof.errors import UsageProblem
 
 if TYPE_CHECKING:
     from ftprof.policy.amount import Amount
@@ -127,7 +126,7 @@ def command(
         from ftprof.record.record import load_record
 
         answer = check_record(load_record(record), f"record {record}", policy_options)
-    _write(_json_text(answer) if as_json else _printable(answer.to_text()))
+    write_stdout(_json_text(answer) if as_json else printable(sys.stdout, answer.to_text()))
     return EXIT_CODES[answer.deciding.verdict]
 
 
@@ -170,36 +169,4 @@ def _answer(amount: Amount, complete: bool, choice: PolicyChoice) -> Answer:
 
 def _json_text(answer: Answer) -> str:
     text = json.dumps(answer.to_json(), indent=1, ensure_ascii=False)
-    return text if _stdout_takes(text) else json.dumps(answer.to_json(), indent=1)
-
-
-def _stdout_encoding() -> str:
-    return getattr(sys.stdout, "encoding", None) or "ascii"
-
-
-def _stdout_takes(text: str) -> bool:
-    try:
-        text.encode(_stdout_encoding())
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _printable(text: str) -> str:
-    """The text without what a record's strings could send to a terminal, in characters that stdout has."""
-    shown = "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
-    if _stdout_takes(shown):
-        return shown
-    return shown.replace(TIMES, "x").encode(_stdout_encoding(), "replace").decode(_stdout_encoding())
-
-
-def _write(text: str) -> None:
-    """Write the answer to stdout. A reader that has gone is no error: the exit code tells the verdict."""
-    try:
-        click.echo(text)
-    except OSError as error:
-        # What is still buffered would fail once more when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            reason = f"the answer cannot be written to stdout ({error.strerror}); give it room or a pipe"
-            raise FtprofError(reason) from error
+    return text if takes(sys.stdout, text) else json.dumps(answer.to_json(), indent=1)

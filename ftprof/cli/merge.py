@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
+from ftprof.cli.output import printable, write_stdout
 from ftprof.cli.policy_options import PolicyOptions, policy_options, read_policy_options, refuse_separator
 from ftprof.errors import FtprofError, UsageProblem
 
@@ -31,12 +33,12 @@ def command(sources: tuple[Path, ...], record: str, force: bool, policy_options:
         raise UsageProblem(f"the record {where} exists; give --force to overwrite it, or another name with -o")
     parts = [(str(path), merge_journals(path) if path.is_dir() else load_record(path)) for path in sources]
     merged = parts[0][1] if len(parts) == 1 else merge_records(parts)
-    recorded = PolicyInputs.from_json(merged.policy_inputs, where.name) if merged.policy_inputs else None
+    recorded = PolicyInputs.from_json(merged.policy_inputs, parts[0][0]) if merged.policy_inputs else None
     choice = read_policy_options(policy_options, recorded=recorded)
     result, verdicts = judge_record(merged, choice)
     try:
         save_record(result, where)
     except OSError as error:
         raise FtprofError(f"the record {where} cannot be written: {error.strerror}") from error
-    click.echo("\n".join(closing_block(result, verdicts, where)))
+    write_stdout(printable(sys.stdout, "\n".join(closing_block(result, verdicts, where))))
     return 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
 
 from ftprof.cli.check import check_record
+from ftprof.cli.output import printable, write_stdout
 from ftprof.cli.policy_options import PolicyOptions, refuse_separator
 from ftprof.errors import FtprofError, UsageProblem
 
@@ -22,16 +24,14 @@ def command(record: Path, form: str, output: str | None) -> int:
     from ftprof.report.run_text import report_text
 
     loaded = load_record(record)
-    answer = check_record(loaded, PolicyOptions())
+    answer = check_record(loaded, str(record), PolicyOptions())
     if form == "json":
         verdicts = tuple(verdict.to_json() for verdict in answer.verdicts)
         text = json.dumps(loaded.judged(loaded.policy_inputs, verdicts).to_json(), indent=1)
     else:
         text = report_text(loaded, answer.to_text().splitlines())
     if output is None:
-        from ftprof.cli.check import write_stdout
-
-        write_stdout(text)
+        write_stdout(text if form == "json" else printable(sys.stdout, text))
         return 0
     if Path(output).exists():
         raise UsageProblem(f"{output} exists; give another file with -o")

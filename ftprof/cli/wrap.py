@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import click
 
+from ftprof.cli.output import printable
 from ftprof.cli.policy_options import (
     PolicyChoice,
     PolicyOptions,
@@ -80,7 +82,7 @@ def command(
     choice = read_policy_options(policy_options, unknown_policy_exit=EXIT_REFUSED)
     run_id = new_run_id()
     where = _record_path(record, run_id, force)
-    folder = Path(run_dir) if run_dir else where.with_suffix(".run")
+    folder = Path(run_dir) if run_dir else _own_folder(where, run_id)
     run = Run(run_id, folder, command_line, chosen(method), choice.inputs.to_json())
     if reason := why_unavailable(method):
         _say(f"ftprof: --method {method}: {reason}; the record will be undetermined")
@@ -105,6 +107,12 @@ def _record_path(record: str | None, run_id: str, force: bool) -> Path:
     if not os.access(path.parent, os.W_OK):
         raise FtprofError(f"the record's folder {path.parent} cannot be written to; give another with -o", EXIT_REFUSED)
     return path
+
+
+def _own_folder(where: Path, run_id: str) -> Path:
+    """A folder beside the record; an earlier run's is left as it is."""
+    folder = where.with_suffix(".run")
+    return where.with_name(f"{where.stem}-{run_id[:8]}.run") if folder.exists() else folder
 
 
 def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: bool) -> int:
@@ -156,12 +164,9 @@ def _close(record: Record, verdicts: Sequence[Verdict], where: Path) -> None:
 
 def _say(text: str) -> None:
     """Everything that wrap itself says goes to stderr; a stderr that has gone is no reason to fail."""
-    try:
-        encoding = sys.stderr.encoding or "ascii"
-        sys.stderr.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+    with contextlib.suppress(OSError):
+        sys.stderr.write(printable(sys.stderr, text) + "\n")
         sys.stderr.flush()
-    except OSError:
-        pass
 
 
 class _Nothing:

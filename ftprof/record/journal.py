@@ -61,6 +61,7 @@ class Journal:
     last_us: int = 0
     problems: list[str] = field(default_factory=list)
     programs: list[dict[str, Any]] = field(default_factory=list)
+    devices: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[Cell, tuple[int, int]] = field(default_factory=dict)  # (calls, flops)
     uncounted: dict[UncountedWork, int] = field(default_factory=dict)
 
@@ -137,7 +138,8 @@ def _begin(path: Path, line: dict[str, Any]) -> Journal:
         parse_whole(line[key])
     if line["role"] not in ("process", "run"):
         raise ValueError("no role")
-    return Journal(path, line, last_us=line["time_us"])
+    devices = [dict(device) for device in line["devices"]]
+    return Journal(path, line, last_us=line["time_us"], devices=devices)
 
 
 def _enter(journal: Journal, line: dict[str, Any]) -> None:
@@ -146,6 +148,7 @@ def _enter(journal: Journal, line: dict[str, Any]) -> None:
     if kind == "window":
         journal.windows += 1
         journal.last_us = parse_whole(line["end_us"])
+        journal.devices += [dict(device) for device in line["devices"]]
         _add_window(journal, line)
     elif kind == "problem":
         journal.problems.append(parse_text(line["what"]))

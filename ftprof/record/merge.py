@@ -160,7 +160,7 @@ def _process_record(journal: Journal) -> ProcessRecord:
         end=None if journal.end is None else journal.end["reason"],
         rank=header["rank"],
         software=header["software"],
-        devices=tuple(header["devices"]),
+        devices=tuple(journal.devices),
         journal=journal.path.name,
         journal_lines=journal.lines,
         journal_head=journal.head,

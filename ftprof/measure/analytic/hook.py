@@ -713,6 +713,7 @@ class Meter:
         self._began = time.monotonic()
         self._ended = False
         self._extensions: set[str] = set()
+        self._devices = {"cpu"}  # the header has it
 
     def start(self) -> None:
         """Watch operators, and this process's ways to end."""
@@ -785,6 +786,7 @@ class Meter:
             method="analytic",
             begin_us=self._window_begin_us,
             end_us=end_us,
+            devices=self._new_devices(new),
             counts=[
                 {"operator": o, "precision": p, "device": d, "calls": str(calls), "flops": str(flops)}
                 for (o, p, d), (calls, flops) in sorted(new.cells.items())
@@ -795,6 +797,22 @@ class Meter:
             ],
         ):
             self._written, self._window_begin_us = totals, end_us
+
+    def _new_devices(self, counted: Totals) -> list[dict[str, str]]:
+        """The accelerators on which operators were counted for the first time: so they are in use already."""
+        import torch
+
+        new = []
+        for device in sorted({cell[2] for cell in counted.cells} - self._devices):
+            self._devices.add(device)
+            described = {"device": device, "name": ""}
+            if device.startswith("cuda:"):
+                properties = torch.cuda.get_device_properties(device)
+                described["name"] = properties.name
+                described["uuid"] = f"GPU-{properties.uuid}"
+                described["capability"] = f"{properties.major}.{properties.minor}"
+            new.append(described)
+        return new
 
     def _note_extensions(self) -> None:
         for name in _UNSEEN_EXTENSIONS:

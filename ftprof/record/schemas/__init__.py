@@ -1,0 +1,8 @@
+"""JSON Schemas (draft 2020-12) of the two files that ftprof writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+JOURNAL = Path(__file__).with_name("journal-1.json")
+RECORD = Path(__file__).with_name("record-1.json")
