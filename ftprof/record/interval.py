@@ -26,11 +26,5 @@ class Interval:
         if self.high is not None and self.high < top:
             raise ValueError(f"an interval's high end {self.high} lies below {top}")
 
-    def __add__(self, other: Interval) -> Interval:
-        """The interval of both works together; an absent end or value stays absent only as far as it must."""
-        values = [v for v in (self.value, other.value) if v is not None]
-        high = None if self.high is None or other.high is None else self.high + other.high
-        return Interval(self.low + other.low, sum(values) if values else None, high)
-
 
 NOTHING_COUNTED = Interval(0, None, None)

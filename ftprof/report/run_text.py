@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -142,8 +143,9 @@ def _uncounted_table(record: Record) -> list[str]:
         for work, calls in sorted(record.uncounted.items(), key=order)
     ]
     if record.unwatched:
-        lines.append(f"  not watched call by call ({len(record.unwatched)} element-wise operators): "
-                     + ", ".join(record.unwatched))  # fmt: skip
+        some = ", ".join(name.partition("::")[2] for name in record.unwatched if "::_" not in name and name[-1] != "_")
+        text = f"{len(record.unwatched)} element-wise operators, not watched call by call (all in the record): {some}"
+        lines += textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="    ", max_lines=3)
     return lines or ["  nothing that was seen"]
 
 

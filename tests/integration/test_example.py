@@ -1,0 +1,84 @@
+"""The main job: a real LoRA fine-tune with the Hugging Face libraries, unchanged, wrapped."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from conftest import EXAMPLE, Wrapped, clean_environment
+
+from ftprof.record import schemas
+
+REFERENCE = Path(__file__).with_name("reference_count.py")
+SMALL = ("--steps", "3", "--width", "64")
+Run = Callable[..., Wrapped]
+
+
+def reference(*command: str) -> dict[str, Any]:
+    done = subprocess.run(command, capture_output=True, text=True, env=clean_environment(), timeout=900, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def by_operator(record: dict[str, Any]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for row in record["counts"]:
+        sums[row["operator"]] = sums.get(row["operator"], 0) + int(row["flops"])
+    return sums
+
+
+def assert_equal_to_the_operation(run: Wrapped, expected: dict[str, Any]) -> None:
+    assert run.code == 0, run.err
+    assert by_operator(run.record) == {name: int(flops) for name, flops in expected["by_operator"].items()}
+    assert run.record["flops"] == run.record["low"] == run.record["high"] == expected["total"]
+    assert run.record["complete"] is True
+
+
+def test_the_small_example_equals_flop_counter_mode(wrap: Run) -> None:
+    run = wrap([sys.executable, str(EXAMPLE), *SMALL])
+    assert_equal_to_the_operation(run, reference(sys.executable, str(REFERENCE), *SMALL))
+    jsonschema.validate(run.record, json.loads(schemas.RECORD.read_text()))
+    assert {verdict["verdict"] for verdict in run.record["verdicts"]} == {"below"}
+
+
+def test_two_torchrun_processes_are_the_sum_of_both(wrap: Run, tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    run = wrap([*torchrun, "--master-port", free_port(), str(EXAMPLE), *SMALL])
+    out = tmp_path / "reference"
+    command = [*torchrun, "--master-port", free_port(), str(REFERENCE), "--out", str(out), *SMALL]
+    subprocess.run(command, capture_output=True, env=clean_environment(), timeout=900, check=True)
+    ranks = [json.loads((out / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+    expected: dict[str, int] = {}
+    for rank in ranks:
+        for name, flops in rank["by_operator"].items():
+            expected[name] = expected.get(name, 0) + int(flops)
+    assert run.code == 0, run.err
+    assert by_operator(run.record) == expected
+    assert run.flops == sum(int(rank["total"]) for rank in ranks)
+    counting = [process for process in run.record["processes"] if process["flops"] != "0"]
+    assert sorted(process["rank"]["rank"] for process in counting) == [0, 1]
+
+
+@pytest.mark.slow
+def test_the_whole_example_equals_flop_counter_mode(wrap: Run) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    run = wrap([sys.executable, str(EXAMPLE)], env=environment)
+    assert_equal_to_the_operation(run, reference(sys.executable, str(REFERENCE)))
+
+
+def test_the_example_knows_nothing_of_ftprof() -> None:
+    assert "ftprof" not in EXAMPLE.read_text()
+
+
+def free_port() -> str:
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])

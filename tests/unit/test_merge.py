@@ -1,0 +1,124 @@
+"""One record of journals or records: sums, reasons, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_journal import HEADER, window
+
+from ftprof.errors import UntrustedInput
+from ftprof.measure.analytic.hook import Journal as Writer
+from ftprof.record.merge import merge_journals, merge_records
+
+INPUTS = {"pretrain_flops_low": "7", "pretrain_flops_high": "7"}
+
+
+def journal(folder: Path, pid: int, *windows: dict[str, Any], end: bool = True, name: str = "", **header: Any) -> Path:
+    identity = {"host": "h", "boot": "b", "pid": pid, "start_ticks": 3}
+    folder.mkdir(exist_ok=True)
+    writer = Writer(str(folder), identity)
+    writer.write("header", **{**HEADER, **identity, **header})
+    for content in windows:
+        writer.write("window", **content)
+    if end:
+        extra = {"exit_code": 0} if header.get("role") == "run" else {}
+        writer.write("end", reason="exit", time_us=50, **extra)
+    writer.close()
+    return Path(writer.path).rename(folder / name) if name else Path(writer.path)
+
+
+def run_journal(folder: Path, end: bool = True, pid: int = 1, inputs: dict[str, Any] = INPUTS) -> None:
+    journal(folder, pid, role="run", command=["x"], policy_inputs=inputs, software={"ftprof": "0.1.0"}, end=end)
+
+
+def test_processes_are_added_exactly(tmp_path: Path) -> None:
+    run_journal(tmp_path)
+    journal(tmp_path, 2, window(2**64), window(1))
+    journal(tmp_path, 3, window(5))
+    merged = merge_journals(tmp_path)
+    assert merged.interval.low == merged.interval.value == merged.interval.high == 2**64 + 6
+    assert merged.complete
+    assert merged.reasons == ()
+    assert [process.flops for process in merged.processes] == [2**64 + 1, 5]
+    assert merged.policy_inputs == INPUTS
+
+
+@pytest.mark.parametrize("missing", ["end", "run end", "run", "first line", "torn"])
+def test_what_is_missing_opens_the_interval_and_is_named(tmp_path: Path, missing: str) -> None:
+    if missing != "run":
+        run_journal(tmp_path, end=missing != "run end")
+    path = journal(tmp_path, 2, window(5), end=missing != "end")
+    if missing == "torn":
+        path.write_bytes(path.read_bytes() + b'{"half')
+    if missing == "first line":
+        (tmp_path / "killed.jsonl").write_bytes(b'{"ki')
+    merged = merge_journals(tmp_path)
+    assert (merged.complete, merged.interval.high, merged.interval.low) == (False, None, 5)
+    assert len(merged.reasons) == 1
+
+
+def test_a_problem_is_a_reason(tmp_path: Path) -> None:
+    run_journal(tmp_path)
+    identity = {"host": "h", "boot": "b", "pid": 4, "start_ticks": 3}
+    writer = Writer(str(tmp_path), identity)
+    writer.write("header", **{**HEADER, **identity})
+    writer.write("problem", what="could not start", time_us=6)
+    writer.write("end", reason="exit", time_us=7)
+    merged = merge_journals(tmp_path)
+    assert merged.reasons[0] == "process 4 on h: could not start"
+    assert not merged.complete
+
+
+def test_unbounded_work_opens_the_interval_of_a_complete_run(tmp_path: Path) -> None:
+    run_journal(tmp_path)
+    unbounded = [{"kind": "triton", "name": "kernel", "family": "unknown", "calls": "3"}]
+    journal(tmp_path, 2, window(5, uncounted=unbounded))
+    merged = merge_journals(tmp_path)
+    assert (merged.complete, merged.interval.high) == (True, None)
+
+
+def test_the_same_process_twice_is_refused(tmp_path: Path) -> None:
+    run_journal(tmp_path)
+    original = journal(tmp_path, 2, window(5))
+    (tmp_path / "copy.jsonl").write_bytes(original.read_bytes())
+    with pytest.raises(UntrustedInput, match="counts twice"):
+        merge_journals(tmp_path)
+
+
+def test_records_are_added_and_a_process_in_two_of_them_is_refused(tmp_path: Path) -> None:
+    parts = []
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        run_journal(folder, pid=100 + number)
+        journal(folder, number, window(10 * number))
+        parts.append((str(number), merge_journals(folder)))
+    both = merge_records(parts)
+    assert (both.interval.value, len(both.processes), len(both.runs)) == (30, 2, 2)
+    with pytest.raises(UntrustedInput, match="process 1 on h is in 1 and again in 3"):
+        merge_records([*parts, ("3", parts[0][1])])
+
+
+def test_an_incomplete_part_makes_the_whole_incomplete(tmp_path: Path) -> None:
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    for folder, pid in ((whole, 1), (torn, 2)):
+        folder.mkdir()
+        run_journal(folder, pid=100 + pid)
+        journal(folder, pid, window(5), end=folder is whole)
+    merged = merge_records([("whole", merge_journals(whole)), ("torn", merge_journals(torn))])
+    assert (merged.complete, merged.interval.low, merged.interval.high) == (False, 10, None)
+    assert merged.reasons[0].startswith("torn: process 2 on h was killed")
+
+
+def test_different_base_models_are_not_merged(tmp_path: Path) -> None:
+    run_journal(tmp_path)
+    run_journal(tmp_path, pid=9, inputs={"pretrain_flops_low": "8"})
+    with pytest.raises(UntrustedInput, match="base"):
+        merge_journals(tmp_path)
+
+
+def test_a_folder_without_journals_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UntrustedInput, match="no journal"):
+        merge_journals(tmp_path)
