@@ -22,6 +22,7 @@ from ftprof.cli.policy_options import (
     refuse_separator,
 )
 from ftprof.errors import EXIT_REFUSED, FtprofError, UsageProblem
+from ftprof.measure.analytic.hook import report_problem
 from ftprof.measure.child import Child, CommandNotStarted
 from ftprof.measure.methods import METHOD_NAMES, chosen, why_unavailable
 from ftprof.measure.run import Run, default_record_name, new_run_id
@@ -87,6 +88,10 @@ def command(
     if reason := why_unavailable(method):
         _say(f"ftprof: --method {method}: {reason}; the record will be undetermined")
         run.note_problem(f"--method {method}: {reason}")
+
+    if "FTPROF_RUN_DIR" in os.environ:
+        _say("ftprof: this run is inside another one, whose record will say that it does not hold these processes")
+        report_problem(f"it wrapped a run of its own (record {where}), whose processes are not in this one")
 
     exit_code = _run(run, command_line, choice, quiet)
     try:

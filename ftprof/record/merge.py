@@ -34,6 +34,7 @@ def merge_journals(folder: Path) -> Record:
     processes = [journal for journal in read if journal.header["role"] == "process"]
     refuse_twice((journal.identity, journal.path.name) for journal in processes)
     reasons = [f"{path.name}: killed before its first line was written" for path, j in journals if j is None]
+    reasons += [_failure(path) for path in sorted(folder.glob("failed-*.txt"))]
     reasons += _run_reasons(runs)
     for journal in processes:
         reasons += _process_reasons(journal)
@@ -127,11 +128,20 @@ def _process_reasons(journal: Journal) -> list[str]:
     reasons = [f"{journal.identity}: {problem}" for problem in journal.problems]
     if journal.torn:
         reasons.append(f"{journal.identity}: the last line of its journal is torn and was left out")
-    if journal.end is None and not journal.torn:
+    if journal.end is None and not reasons:
         reasons.append(
             f"{journal.identity} was killed or is still running: what it did after its last window is not counted"
         )
     return reasons
+
+
+def _failure(path: Path) -> str:
+    """Why the hook could not even begin a journal in a process."""
+    try:
+        why = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        why = f"{path.name} cannot be read: {error.strerror}"
+    return f"process {path.stem.partition('-')[2]}: {' '.join(why.split()):.300}"
 
 
 def _run_info(journal: Journal) -> RunInfo:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, Wrapped, clean_environment
+from conftest import FTPROF, REPOSITORY, Wrapped, clean_environment
 
 MM = 2 * 64 * 32 * 16  # the operations of one product below
 WORK = "import torch\ndef work():\n    return torch.ones(64, 32) @ torch.ones(32, 16)\n"
@@ -249,6 +249,46 @@ def test_an_old_python_runs_unharmed(wrap: Run) -> None:
         if old and subprocess.run([old, "-c", ""], capture_output=True, check=False).returncode == 0:
             run = wrap([old, "-c", "print('old')"], "-q")
             assert (run.code, run.out, run.err) == (0, "old\n", ""), name
+
+
+BLOCK = """
+import sys
+class Blocked:
+    def find_spec(self, name, *_):
+        if name == "torch.utils.flop_counter": raise ImportError("no")
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def test_a_hook_that_cannot_start_is_named(wrap_python: Run, tmp_path: Path) -> None:
+    """The training runs as ever; the record says that, and why, a process was not counted."""
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "sitecustomize.py").write_text(BLOCK)
+    run = wrap_python(WORK + "work()\nprint('done')", env=clean_environment(PYTHONPATH=str(own)))
+    assert (run.code, run.out) == (0, "done\n")
+    assert run.record["complete"] is False
+    assert "could not start" in run.record["reasons"][0]
+
+
+def test_a_hook_that_cannot_be_loaded_is_named(wrap_python: Run, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "atexit.py").write_text("")  # never found: a builtin; so the next one, which the hook needs
+    (own / "re.py").write_text("raise ImportError('shadowed by the user')\n")
+    run = wrap_python("print('done')", env=clean_environment(PYTHONPATH=str(own)))
+    assert (run.code, run.out) == (0, "done\n")
+    assert run.record["complete"] is False
+    assert "could not be loaded: ImportError('shadowed by the user')" in run.record["reasons"][0]
+
+
+def test_a_run_inside_a_run_is_named_in_the_outer_record(wrap: Run, tmp_path: Path) -> None:
+    inner = [FTPROF, "wrap", "-q", "-o", str(tmp_path / "inner.json"), "--", sys.executable, "-c", WORK + "work()"]
+    run = wrap(inner)
+    assert run.code == 0
+    assert json.loads((tmp_path / "inner.json").read_text())["flops"] == str(MM)
+    assert (run.record["flops"], run.record["complete"]) == (None, False)
+    assert "a run of its own" in run.record["reasons"][0]
 
 
 def test_a_run_where_nothing_could_be_counted_is_undetermined(wrap_python: Run) -> None:

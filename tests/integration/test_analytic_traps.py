@@ -170,6 +170,65 @@ def test_a_formula_that_does_not_fit_never_reaches_the_user(wrap_python: Run) ->
     assert run.record["high"] is None
 
 
+def test_a_captured_graph_counts_neither_its_capture_nor_its_replays(wrap_python: Run) -> None:
+    """On a stand-in for torch.cuda.CUDAGraph: on a real GPU this is not yet measured."""
+    run = wrap_python(
+        """
+        import sys, torch
+        hook = sys.modules["_ftprof_hook"]
+        class Graph:
+            def capture_begin(self): print("begin")
+            def capture_end(self): print("end")
+            def replay(self): print("replay")
+        hook.watch_cuda_graphs(Graph, hook._meter.counter)
+        a = torch.ones(4, 4); a @ a
+        graph = Graph(); graph.capture_begin(); a @ a; graph.capture_end()
+        graph.replay(); graph.replay(); a @ a
+        """
+    )
+    assert run.out.split() == ["begin", "end", "replay", "replay"]
+    assert run.flops == 2 * 2 * 4**3
+    assert run.not_counted()["torch.cuda.CUDAGraph.replay"]["calls"] == "2"
+    assert run.record["high"] is None
+
+
+def test_triton_kernels_are_named(wrap_python: Run) -> None:
+    """On stand-ins for Triton's and Inductor's launchers, which need a GPU: there it is not yet measured."""
+    run = wrap_python(
+        """
+        import sys, types, torch
+        hook = sys.modules["_ftprof_hook"]
+        def kernel(): pass
+        class JITFunction:
+            fn = kernel
+            def run(self, *a): return "ran"
+        class CachingAutotuner:
+            def __init__(self, name): self.inductor_meta = {"kernel_name": name}
+            def run(self, *a): return "ran"
+        note = hook._meter.counter.note
+        hook.watch_triton(types.SimpleNamespace(JITFunction=JITFunction), note)
+        hook.watch_inductor_triton(types.SimpleNamespace(CachingAutotuner=CachingAutotuner), note)
+        torch.ones(2, 2) @ torch.ones(2, 2)
+        template, point = CachingAutotuner("triton_tem_fused_mm_0"), CachingAutotuner("triton_poi_0")
+        print(JITFunction().run(), template.run(), point.run())
+        """
+    )
+    assert run.out == "ran ran ran\n"
+    named = run.not_counted()
+    assert {name: (named[name]["kind"], named[name]["family"]) for name in named if not name.startswith("aten")} == {
+        "kernel": ("triton", "unknown"),
+        "triton_tem_fused_mm_0": ("inductor template", "unknown"),
+        "triton_poi_0": ("inductor", None),
+    }
+
+
+def test_an_extension_that_launches_its_own_kernels_is_named(wrap_python: Run, tmp_path: Path) -> None:
+    (tmp_path / "flash_attn_2_cuda.py").write_text("")
+    run = wrap_python("import torch, flash_attn_2_cuda\ntorch.ones(2, 2) @ torch.ones(2, 2)")
+    assert run.not_counted()["flash_attn_2_cuda"]["kind"] == "extension"
+    assert run.record["high"] is None
+
+
 def test_the_users_own_errors_are_the_same(wrap_python: Run, tmp_path: Path) -> None:
     program = """
         import torch

@@ -26,6 +26,7 @@ SCHEMA = "ftprof.journal/1"
 _FIRST_HASH = "0" * 64
 _SHORTEST_WINDOW_S = 1.0
 _LONGEST_WINDOW_S = 30.0
+_KNOWN_SHAPES = 4096
 Cell = tuple[str, str, str]  # operator, precision, device
 Other = tuple[str, str]  # what kind of thing went uncounted, and its name
 
@@ -138,7 +139,6 @@ _UNSEEN_EXTENSIONS = {
     "flash_attn_2_cuda": "attention",
     "flash_attn_3_cuda": "attention",
     "flash_attn_3._C": "attention",
-    "bitsandbytes.cextension": "matmul",
     "xformers._C": "attention",
     "transformer_engine_torch": "matmul",
     "selective_scan_cuda": "recurrent",
@@ -152,7 +152,7 @@ _SILENT_NAMESPACES = {
 }  # fmt: skip
 _KNOWN_NAMESPACES = {
     "aten", "c10d", "_c10d_functional", "_c10d_functional_autograd", "quantized", "_quantized", "mkldnn", "mkl",
-    "onednn", "sparse", "inductor", "torchvision", "torchaudio",
+    "onednn", "sparse", "inductor", "torchvision", "bitsandbytes", "torchaudio",
 }  # fmt: skip
 _MOVES_NOTHING = re.compile(
     r"^aten::_?(?:empty|new_empty|resize|set_|detach|alias|lift|record_stream|sym_|is_|has_|fused_sdp_choice"
@@ -271,8 +271,8 @@ class _Tally:
         self.cells: dict[Cell, list[int]] = {}  # [calls, operations]
         self.others: dict[Other, int] = {}  # calls
 
-    def note(self, other: Other, calls: int = 1) -> None:
-        self.others[other] = self.others.get(other, 0) + calls
+    def note(self, other: Other) -> None:
+        self.others[other] = self.others.get(other, 0) + 1
 
 
 class _Token:
@@ -398,6 +398,8 @@ class OperatorCounter:
                 key = self._key(args)
                 found = known.get(key, _UNKNOWN)
                 if found is _UNKNOWN:
+                    if len(known) >= _KNOWN_SHAPES:
+                        known.clear()  # lengths that never recur must not fill the memory
                     found = known[key] = self._apply(operator, formula, args, kwargs, out)
             except Exception:
                 # Whatever went wrong here, the user's call has its result; the operator is named.
@@ -497,9 +499,17 @@ class OperatorCounter:
             flops *= 4  # a complex multiply-add is four real ones
         return (operator, precision_of(str(numeric.dtype)), str(numeric.device)), flops
 
-    def note(self, other: Other, calls: int = 1) -> None:
+    def note(self, other: Other) -> None:
         """Name something that did work and is not counted."""
-        self._local.tally.note(other, calls)
+        self._local.tally.note(other)
+
+    def pause(self) -> None:
+        """Count nothing in this thread until ``resume``."""
+        self._local.tally.inside = True
+
+    def resume(self) -> None:
+        """Count again in this thread."""
+        self._local.tally.inside = False
 
     def totals(self) -> Totals:
         """Everything counted so far by all threads, also by those that have ended."""
@@ -603,15 +613,24 @@ def watch_triton(module: ModuleType, note: Callable[[Other], None]) -> None:
     module.JITFunction.run = counted
 
 
-def watch_cuda_graphs(module: ModuleType, note: Callable[[Other], None]) -> None:
-    """A graph's replay runs operators that the dispatcher does not see."""
-    replay = module.CUDAGraph.replay
+def watch_cuda_graphs(graph: Any, counter: OperatorCounter) -> None:
+    """Operators of a graph's capture do not run, those of its replays are not seen: neither is counted."""
+    begin, end, replay = graph.capture_begin, graph.capture_end, graph.replay
 
-    def counted(self: Any) -> Any:
-        note(("cuda graph", "torch.cuda.CUDAGraph.replay"))
-        return replay(self)
+    def began(self: Any, *args: Any, **kwargs: Any) -> Any:
+        out = begin(self, *args, **kwargs)
+        counter.pause()
+        return out
 
-    module.CUDAGraph.replay = counted
+    def ended(self: Any, *args: Any, **kwargs: Any) -> Any:
+        counter.resume()
+        return end(self, *args, **kwargs)
+
+    def replayed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        counter.note(("cuda graph", "torch.cuda.CUDAGraph.replay"))
+        return replay(self, *args, **kwargs)
+
+    graph.capture_begin, graph.capture_end, graph.replay = began, ended, replayed
 
 
 # ---------------------------------------------------------------- the journal
@@ -730,32 +749,9 @@ class Meter:
             identity = process_identity()
             journal = Journal(self._folder, identity)
             kind = "program" if journal.continues else "header"
-            journal.write(kind, **self._header(identity))
+            journal.write(kind, **_header(self._run_id, identity, sorted(self.counter.unwatched)))
             self._journal = journal
         return self._journal
-
-    def _header(self, identity: dict[str, Any]) -> dict[str, Any]:
-        import platform
-
-        torch: Any = sys.modules["torch"]
-        return {
-            "schema": SCHEMA,
-            "run": self._run_id,
-            "role": "process",
-            "method": "analytic",
-            **identity,
-            "parent_pid": os.getppid(),
-            "time_us": now_us(),
-            "rank": _rank(),
-            "software": {
-                "python": platform.python_version(),
-                "torch": str(torch.__version__),
-                "cuda": torch.version.cuda,
-                "system": f"{os.uname().sysname} {os.uname().release} {os.uname().machine}",
-            },
-            "devices": [{"device": "cpu", "name": _processor_name()}],
-            "unwatched": sorted(self.counter.unwatched),
-        }
 
     def _close_window(self) -> None:
         """Called from an operator, in any thread, when the window is due. Never waits, never raises."""
@@ -870,6 +866,31 @@ def _before(module: Any, name: str, act: Callable[[], None]) -> None:
     setattr(module, name, acted)
 
 
+def _header(run_id: str, identity: dict[str, Any], unwatched: list[str] | None = None) -> dict[str, Any]:
+    import platform
+
+    torch: Any = sys.modules.get("torch")
+    software = {
+        "python": platform.python_version(),
+        "system": f"{os.uname().sysname} {os.uname().release} {os.uname().machine}",
+    }
+    if torch is not None:
+        software |= {"torch": str(torch.__version__), "cuda": torch.version.cuda}
+    return {
+        "schema": SCHEMA,
+        "run": run_id,
+        "role": "process",
+        "method": "analytic",
+        **identity,
+        "parent_pid": os.getppid(),
+        "time_us": now_us(),
+        "rank": _rank(),
+        "software": software,
+        "devices": [{"device": "cpu", "name": _processor_name()}],
+        "unwatched": unwatched or [],
+    }
+
+
 def _rank() -> dict[str, int] | None:
     """The rank that a launcher gave this process, from its variables; None where there is none."""
     names = {
@@ -927,24 +948,22 @@ def _after_loading(loader: Any, action: Callable[[ModuleType], None]) -> None:
         try:
             action(module)
         except Exception as problem:
-            _report_failure(problem)
+            report_problem(f"the analytic meter could not start: {problem!r:.300}")
 
     loader.exec_module = loaded
 
 
-def _report_failure(problem: Exception) -> None:
-    """A meter that cannot start says so in a journal that has nothing but its reason."""
+def report_problem(what: str) -> None:
+    """Tell the record of the run that this process is in that, and why, something in it is not counted."""
     try:
-        journal = Journal(os.environ["FTPROF_RUN_DIR"], process_identity())
+        identity = process_identity()
+        journal = Journal(os.environ["FTPROF_RUN_DIR"], identity)
         if not journal.continues:
-            journal.write(
-                "header", schema=SCHEMA, run=os.environ.get("FTPROF_RUN_ID", ""), role="process",
-                method="analytic", **process_identity(), parent_pid=os.getppid(), time_us=now_us(), rank=_rank(),
-                software={}, devices=[], unwatched=[],
-            )  # fmt: skip
-        journal.write("problem", what=f"the analytic meter could not start: {problem!r:.300}", time_us=now_us())
-    except Exception:  # nowhere is left to say it; ftprof's parent finds no journal
-        pass
+            journal.write("header", **_header(os.environ.get("FTPROF_RUN_ID", ""), identity))
+        journal.write("problem", what=what, time_us=now_us())
+        journal.close()
+    except Exception:
+        pass  # nowhere is left to say it; ftprof's parent finds no journal of this process
 
 
 _meter: Meter | None = None
@@ -957,7 +976,7 @@ def watch_for_torch() -> None:
         global _meter
         _meter = Meter(os.environ["FTPROF_RUN_DIR"], os.environ.get("FTPROF_RUN_ID", ""))
         _meter.start()
-        watch_cuda_graphs(sys.modules["torch.cuda.graphs"], _meter.counter.note)
+        watch_cuda_graphs(sys.modules["torch"].cuda.CUDAGraph, _meter.counter)
 
     def patched(patch: Callable[[ModuleType, Callable[[Other], None]], None]) -> Callable[[ModuleType], None]:
         def act(module: ModuleType) -> None:

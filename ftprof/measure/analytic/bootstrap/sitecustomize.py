@@ -3,11 +3,13 @@
 import os
 import sys
 
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
 
 def _load_hook():
-    path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "hook.py")
     import importlib.util
 
+    path = os.path.join(os.path.dirname(_HERE), "hook.py")
     spec = importlib.util.spec_from_file_location("_ftprof_hook", path)
     hook = importlib.util.module_from_spec(spec)
     sys.modules["_ftprof_hook"] = hook
@@ -15,12 +17,25 @@ def _load_hook():
     hook.watch_for_torch()
 
 
+def _say_that_it_failed(why):
+    """ftprof's parent reads this file: a process that went uncounted must not go unnamed."""
+    try:
+        with open(os.path.join(os.environ["FTPROF_RUN_DIR"], "failed-%d.txt" % os.getpid()), "w") as file:
+            file.write(why)
+    except Exception:
+        pass  # the meter must not break the process that it is in
+
+
+def _say_if_torch_was_used():
+    if "torch" in sys.modules:
+        _say_that_it_failed("Python %d.%d is too old for the analytic meter, which needs 3.9" % sys.version_info[:2])
+
+
 def _run_the_users_own():
     """Python imports one sitecustomize only: give the user's, which ours hides, its turn."""
     import importlib.machinery
 
-    here = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != here]
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != _HERE]
     if importlib.machinery.PathFinder.find_spec("sitecustomize") is not None:
         ours = sys.modules.pop("sitecustomize", None)
         try:
@@ -30,11 +45,16 @@ def _run_the_users_own():
             raise
 
 
-if sys.version_info >= (3, 9) and os.environ.get("FTPROF_RUN_DIR"):
-    try:
-        _load_hook()
-    except Exception:
-        # The meter must not break the process that it is in; ftprof's parent sees that no journal came from it.
-        sys.modules.pop("_ftprof_hook", None)
+if os.environ.get("FTPROF_RUN_DIR"):
+    if sys.version_info >= (3, 9):
+        try:
+            _load_hook()
+        except Exception as problem:
+            sys.modules.pop("_ftprof_hook", None)
+            _say_that_it_failed("the analytic meter could not be loaded: %r" % (problem,))
+    else:
+        import atexit
+
+        atexit.register(_say_if_torch_was_used)
 if sys.version_info >= (3, 4):
     _run_the_users_own()

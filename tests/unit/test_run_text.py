@@ -1,0 +1,74 @@
+"""What a person reads of a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from test_record import process, record
+
+from ftprof.policy.verdict import Verdict
+from ftprof.record.interval import NOTHING_COUNTED, Interval
+from ftprof.record.journal import Cell, UncountedWork
+from ftprof.report.run_text import closing_block, report_text, uncounted_text
+
+WHERE = Path("record.json")
+
+
+def verdict(policy: str, outcome: str = "below") -> Verdict:
+    return Verdict(policy, "default", 2, Fraction(10**23, 3), "executed", Fraction(1, 10), outcome, "why", "source")  # type: ignore[arg-type]
+
+
+def test_the_closing_block_has_at_most_fifteen_lines_whatever_there_is_to_say() -> None:
+    crowded = record(
+        complete=False,
+        interval=Interval(300, 300, None),
+        reasons=tuple(f"reason {number}" for number in range(50)),
+        uncounted={UncountedWork("triton", f"kernel {number}", "unknown"): 1 for number in range(50)},
+        counts={Cell(f"op{number}", f"p{number}", "cpu"): (1, 6) for number in range(50)},
+        processes=tuple(process(number, 6) for number in range(50)),
+    )
+    verdicts = [verdict("a", "above"), verdict("b"), verdict("c", "undetermined"), verdict("d")]
+    block = closing_block(crowded, verdicts, WHERE)
+    assert len(block) <= 15
+    assert "interval [300, open above]" in block[0]
+    assert any("The policies differ" in line for line in block)
+    assert any("reason 0 (and 49 more)" in line for line in block)
+    assert any("kernel 0, kernel 1, kernel 10, ...: no formula" in line for line in block)
+    assert block[-1] == "  next          ftprof report record.json"
+
+
+def test_nothing_counted_is_said_first() -> None:
+    nothing = record(interval=NOTHING_COUNTED, counts={}, processes=(), reasons=("nothing was counted: no process",))
+    block = closing_block(nothing, [replace(verdict("a", "undetermined"), ratio=None)], WHERE)
+    assert block[0] == "ftprof: nothing was counted"
+    assert any(line.strip() == "nothing was counted: no process" for line in block)
+    assert not any("times it used" in line for line in block)
+
+
+@pytest.mark.parametrize(
+    ("shares", "text"),
+    [
+        ({"bf16": 1, "fp32": 1}, "bf16 50 %, fp32 50 %"),
+        ({"bf16": 2, "fp32": 1}, "bf16 66.7 %, fp32 33.3 %"),
+        ({"bf16": 10**9, "fp32": 1}, "bf16 100 %, fp32 <0.1 %"),
+    ],
+)
+def test_shares_by_precision(shares: dict[str, int], text: str) -> None:
+    counts = {Cell("op", precision, "cpu"): (1, flops) for precision, flops in shares.items()}
+    assert text in closing_block(record(counts=counts), [], WHERE)[1]
+
+
+def test_what_was_not_counted_is_never_silent() -> None:
+    assert uncounted_text(record(uncounted={}, unwatched=())) == "nothing that was seen"
+    assert uncounted_text(record()) == "1 small operators (4 calls); element-wise arithmetic"
+
+
+def test_the_report_names_ranks_commands_and_operators() -> None:
+    ranked = replace(process(1, 300), rank={"rank": 3, "world_size": 8})
+    text = report_text(record(processes=(ranked,)), ["the verdict"])
+    for part in ("the verdict", "(rank 3 of 8): 300 FLOPs", "Command: python x.py", "aten.bmm  200  66.7 %",
+                 "aten::sum (operator): 4 calls", "1 element-wise operators"):  # fmt: skip
+        assert part in text, part
