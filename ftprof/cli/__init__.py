@@ -96,6 +96,10 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(130)
     except FtprofError as error:
         _fail(shared, error.message, error.exit_code)
+    except Exception as error:
+        # A bug: the user gets one line all the same, and with --debug the traceback for the report.
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        _fail(shared, f"unexpected {what}; please report it with what --debug shows", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftprof.cli.output import write_stdout
 from ftprof.errors import FtprofError, UsageProblem
 
 if TYPE_CHECKING:
@@ -81,27 +82,27 @@ def _show_chips(info: _native.LibraryInfo, chips: list[str], as_json: bool) -> N
     if as_json:
         _write_json({**_header(info), "chips": chips, "too_old": too_old})
         return
-    click.echo(f"CUPTI {info.version} ({info.origin}: {info.path}) knows these chips:")
+    write_stdout(f"CUPTI {info.version} ({info.origin}: {info.path}) knows these chips:")
     for start in range(0, len(countable), 10):
-        click.echo("  " + " ".join(countable[start : start + 10]))
+        write_stdout("  " + " ".join(countable[start : start + 10]))
     if too_old:
-        click.echo(f"  too old for the range profiler: {' '.join(too_old)}")
-    click.echo("Groups of one chip: ftprof plan --chip GH100")
+        write_stdout(f"  too old for the range profiler: {' '.join(too_old)}")
+    write_stdout("Groups of one chip: ftprof plan --chip GH100")
 
 
 def _show_plan(info: _native.LibraryInfo, plan: _native.Plan, as_json: bool) -> None:
     if as_json:
         _write_json({**_header(info), **_as_dict(plan)})
         return
-    click.echo(f"{plan.chip}, CUPTI {info.version} ({info.origin}: {info.path}). Each group takes one pass.")
+    write_stdout(f"{plan.chip}, CUPTI {info.version} ({info.origin}: {info.path}). Each group takes one pass.")
     for role, meaning in _ROLES.items():
         groups = [group for group in plan.groups if group.role == role]
         if groups:
-            click.echo(f"\n{role}: {meaning}")
+            write_stdout(f"\n{role}: {meaning}")
         for number, group in enumerate(groups, 1):
             _show_group(number, group)
     for metric in plan.unsupported:
-        click.echo(f"\nunsupported: {metric.metric}: {metric.reason}")
+        write_stdout(f"\nunsupported: {metric.metric}: {metric.reason}")
 
 
 def _show_group(number: int, group: _native.Group) -> None:
@@ -111,7 +112,7 @@ def _show_group(number: int, group: _native.Group) -> None:
         label = row.precision or row.kind
         weight = f"x{row.weight}" if row.weight else ""
         mark = f"{number}." if position == 0 else ""
-        click.echo(f"  {mark:3} {label:14} {weight:3} {name}")
+        write_stdout(f"  {mark:3} {label:14} {weight:3} {name}")
 
 
 def _as_dict(plan: _native.Plan) -> dict[str, object]:
@@ -132,4 +133,4 @@ def _header(info: _native.LibraryInfo) -> dict[str, object]:
 
 
 def _write_json(answer: dict[str, object]) -> None:
-    click.echo(json.dumps(answer, indent=2))
+    write_stdout(json.dumps(answer, indent=2))

@@ -96,7 +96,8 @@ def command(
     exit_code = _run(run, command_line, choice, quiet)
     try:
         result, verdicts = _finish(run, exit_code, choice, where, kept=keep_journals or run_dir is not None)
-    except (FtprofError, OSError) as error:
+    except Exception as error:
+        # Whatever happens to the meter, the command has run and its exit code stands.
         _say(f"ftprof: no record could be written: {error}; the journals are in {run.folder}")
         return exit_code
     if not quiet:
@@ -168,7 +169,9 @@ def _close(record: Record, verdicts: Sequence[Verdict], where: Path) -> None:
 
 
 def _say(text: str) -> None:
-    """Everything that wrap itself says goes to stderr; a stderr that has gone is no reason to fail."""
+    """Everything that wrap itself says goes to stderr; one that is closed or gone is no reason to fail."""
+    if sys.stderr is None:
+        return
     with contextlib.suppress(OSError):
         sys.stderr.write(printable(sys.stderr, text) + "\n")
         sys.stderr.flush()
@@ -206,8 +209,9 @@ class _Live:
         if self._show is not _ignore:
             try:
                 self._show(self._text())
-            except (OSError, ValueError, KeyError):
-                self._show = _ignore  # a journal that cannot be read now; the record will say so
+            except Exception:
+                # Such as a journal that cannot be read now: the record will say so, the command goes on.
+                self._show = _ignore
                 self._remove()
 
     def suspended(self) -> None:

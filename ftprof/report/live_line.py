@@ -10,7 +10,7 @@ _SAVE, _RESTORE, _CLEAR_ROW = "\0337", "\0338", "\033[2K"
 
 def wants_live_line() -> bool:
     """Whether standard error is a terminal that understands cursor movement."""
-    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 class LiveLine:

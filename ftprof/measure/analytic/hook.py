@@ -126,14 +126,13 @@ def _convolution_backward(
 
 _FAMILIES = (
     ("attention", re.compile(r"attention|attn|flash|sdpa")),
-    ("recurrent", re.compile(r"rnn|lstm|gru(?:_|$)|mamba|selective_scan|ssd")),
+    ("recurrent", re.compile(r"rnn|lstm|gru(?:_|$)")),
     ("convolution", re.compile(r"conv(?!ert)")),
-    (
-        "matmul",
-        re.compile(r"mm(?:$|[._0-9]|(?=_))|matmul|gemm|linear(?!1d)|trilinear$|mv$|vdot|einsum|moe|lora"),
-    ),
+    ("matmul", re.compile(r"mm(?:$|[._0-9])|matmul|gemm|gemv|linear(?!1d)|trilinear$|mv$|vdot")),
 )
-_NOT_A_FAMILY = re.compile(r"upsample|prepack|reorder|unpack|flatten_weight|_fused_(?:lstm|gru)_cell|lgamma|gamma")
+_NOT_A_FAMILY = re.compile(
+    r"upsample|linear_combination|prepack|reorder|unpack|flatten_weight|_fused_(?:lstm|gru)_cell|lgamma|gamma"
+)
 # Extensions whose kernels are called past torch's dispatcher, so that nothing here sees them.
 _UNSEEN_EXTENSIONS = {
     "flash_attn_2_cuda": "attention",
