@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 from conftest import FTPROF, REPOSITORY, Wrapped, clean_environment
+from test_merge import run_journal
+
+from ftprof.record.merge import merge_journals
 
 MM = 2 * 64 * 32 * 16  # the operations of one product below
 WORK = "import torch\ndef work():\n    return torch.ones(64, 32) @ torch.ones(32, 16)\n"
@@ -271,15 +274,21 @@ def test_a_hook_that_cannot_start_is_named(wrap_python: Run, tmp_path: Path) -> 
     assert "could not start" in run.record["reasons"][0]
 
 
-def test_a_hook_that_cannot_be_loaded_is_named(wrap_python: Run, tmp_path: Path) -> None:
-    own = tmp_path / "own"
-    own.mkdir()
-    (own / "atexit.py").write_text("")  # never found: a builtin; so the next one, which the hook needs
-    (own / "re.py").write_text("raise ImportError('shadowed by the user')\n")
-    run = wrap_python("print('done')", env=clean_environment(PYTHONPATH=str(own)))
-    assert (run.code, run.out) == (0, "done\n")
-    assert run.record["complete"] is False
-    assert "could not be loaded: ImportError('shadowed by the user')" in run.record["reasons"][0]
+def test_a_hook_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+    """On a copy of the bootstrap folder beside a hook that is broken."""
+    bootstrap = tmp_path / "analytic" / "bootstrap"
+    shutil.copytree(REPOSITORY / "ftprof/measure/analytic/bootstrap", bootstrap)
+    (tmp_path / "analytic" / "hook.py").write_text("raise ImportError('broken on purpose')")
+    folder = tmp_path / "run"
+    run_journal(folder)
+    done = subprocess.run(
+        [sys.executable, "-c", "print('done')"], capture_output=True, text=True, check=True,
+        env=clean_environment(PYTHONPATH=str(bootstrap), FTPROF_RUN_DIR=str(folder)),
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("done\n", "")
+    merged = merge_journals(folder)
+    assert merged.complete is False
+    assert "could not be loaded: ImportError('broken on purpose')" in merged.reasons[0]
 
 
 def test_a_run_inside_a_run_is_named_in_the_outer_record(wrap: Run, tmp_path: Path) -> None:
