@@ -57,7 +57,11 @@ def parse_base_compute(text: str, what: str) -> Fraction:
 
 def parse_relative_error(text: str, what: str) -> Fraction:
     """Read a relative error E with 0 <= E < 1 as an exact fraction. Raises UsageProblem."""
-    error = parse_quantity(text, what)
+    try:
+        error = parse_quantity(text, what)
+    except UsageProblem as problem:
+        reason = problem.message.partition("; ")[0]
+        raise UsageProblem(f"{reason}; write a part of 1, such as 0.3 for 30 %") from problem
     if error >= 1:
         raise UsageProblem(f"{what} {shown(text)} is not below 1; a relative error of 30 % is written 0.3")
     return error

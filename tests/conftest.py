@@ -19,6 +19,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLE = REPOSITORY / "scripts" / "examples" / "finetune_lora.py"
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the source folder ``python -c`` would import the sources, which have no native module."""
+    monkeypatch.chdir(tmp_path)
+
+
 def clean_environment(**changes: str) -> dict[str, str]:
     """This process's environment without what would change a run: launchers' and policies' variables."""
     drop = ("PRETRAIN_FLOPS", "RANK", "LOCAL_RANK", "WORLD_SIZE", "PYTHONPATH", "NO_COLOR")

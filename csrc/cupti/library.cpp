@@ -156,7 +156,11 @@ Library Library::Load(const std::vector<SearchRoot>& roots) {
       const std::optional<fs::path> file = FindLibrary(folder);
       if (!file) continue;
       try {
-        return LoadFile(file->string(), root.origin);
+        Library library = LoadFile(file->string(), root.origin);
+        // The user may have installed the one that was passed over for just this.
+        if (first_failure)
+          library.info_.warning = "passed over: " + std::string(first_failure->what());
+        return library;
       } catch (const CuptiError& error) {
         if (!first_failure) first_failure = error;
       }

@@ -37,7 +37,7 @@ def command(sources: tuple[Path, ...], record: str, force: bool, policy_options:
     choice = read_policy_options(policy_options, recorded=recorded)
     result, verdicts = judge_record(merged, choice)
     try:
-        save_record(result, where)
+        save_record(result, where, overwrite=force)
     except OSError as error:
         raise FtprofError(f"the record {where} cannot be written: {error.strerror}") from error
     write_stdout(printable(sys.stdout, "\n".join(closing_block(result, verdicts, where))))

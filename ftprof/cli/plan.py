@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,6 +48,10 @@ def _load_native() -> Any:
     try:
         from ftprof import _native
     except ImportError as error:
+        package = Path(__file__).resolve().parents[1]
+        if (package.parent / "pyproject.toml").exists():
+            where = f"{package} is ftprof's source folder, not the installed package"
+            raise FtprofError(f"{where}; run the 'ftprof' command, or run it from another folder") from error
         reason = " ".join(str(error).split())
         raise FtprofError(f"cannot load ftprof's native module ({reason}); reinstall ftprof on this machine") from error
     return _native

@@ -174,7 +174,7 @@ def _base_compute(
         return model.low, model.high, f"{model.describe()}; from ftprof's table"
     if model is None and before.pretrain_flops_low is not None:
         return before.pretrain_flops_low, before.pretrain_flops_high, before.pretrain_source
-    if PRETRAIN_VARIABLE in environment:
+    if environment.get(PRETRAIN_VARIABLE):  # set to nothing, as CI systems do, is not set
         given = parse_base_compute(environment[PRETRAIN_VARIABLE], PRETRAIN_VARIABLE)
         return given, given, f"given with the environment variable {PRETRAIN_VARIABLE}"
     return None, None, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ from ftprof.policy.verdict import EXIT_CODES, MILDEST_FIRST, Verdict, deciding_v
 from ftprof.record.record import Record, save_record
 
 _METHODS = click.Choice(METHOD_NAMES)
+_LONGEST_NAME = 200  # of 255 bytes; the run directory's name is a little longer
 
 
 @click.command(
@@ -95,7 +97,8 @@ def command(
 
     exit_code = _run(run, command_line, choice, quiet)
     try:
-        result, verdicts = _finish(run, exit_code, choice, where, kept=keep_journals or run_dir is not None)
+        kept = keep_journals or run_dir is not None
+        result, verdicts, where = _finish(run, exit_code, choice, where, overwrite=force, kept=kept)
     except Exception as error:
         # Whatever happens to the meter, the command has run and its exit code stands.
         _say(f"ftprof: no record could be written: {error}; the journals are in {run.folder}")
@@ -107,6 +110,8 @@ def command(
 
 def _record_path(record: str | None, run_id: str, force: bool) -> Path:
     path = Path(record) if record else Path(default_record_name(run_id))
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        raise FtprofError("the record's name is too long; give a shorter one with -o", EXIT_REFUSED)
     if path.exists() and (not force or not path.is_file()):
         remedy = "give --force to overwrite it, or another name with -o" if path.is_file() else "it is no file"
         raise FtprofError(f"the record {path} exists; {remedy}", EXIT_REFUSED)
@@ -117,7 +122,7 @@ def _record_path(record: str | None, run_id: str, force: bool) -> Path:
 
 def _own_folder(where: Path, run_id: str) -> Path:
     """A folder beside the record; an earlier run's is left as it is."""
-    folder = where.with_suffix(".run")
+    folder = where.with_name(f"{where.name.removesuffix('.json')}.run")
     return where.with_name(f"{where.stem}-{run_id[:8]}.run") if folder.exists() else folder
 
 
@@ -137,14 +142,19 @@ def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: boo
 
 
 def _finish(
-    run: Run, exit_code: int, choice: PolicyChoice, where: Path, kept: bool
-) -> tuple[Record, tuple[Verdict, ...]]:
-    merged = run.finish(exit_code)
-    result, verdicts = judge_record(merged, choice)
-    save_record(result, where)
+    run: Run, exit_code: int, choice: PolicyChoice, where: Path, overwrite: bool, kept: bool
+) -> tuple[Record, tuple[Verdict, ...], Path]:
+    """The record, its verdicts, and where it is: beside ``where``, if a file has come there in the meantime."""
+    result, verdicts = judge_record(run.finish(exit_code), choice)
+    try:
+        save_record(result, where, overwrite)
+    except FileExistsError:
+        taken, where = where, where.with_name(f"{where.stem}-{run.run_id}{where.suffix}")
+        _say(f"ftprof: {taken} was made while the command ran and is left as it is; the record is {where}")
+        save_record(result, where, overwrite)
     if result.complete and not kept:
         run.discard()
-    return result, verdicts
+    return result, verdicts, where
 
 
 def judge_record(record: Record, choice: PolicyChoice) -> tuple[Record, tuple[Verdict, ...]]:
@@ -165,7 +175,8 @@ def _verdict_code(verdicts: Sequence[Verdict], choice: PolicyChoice, fail_on: st
 def _close(record: Record, verdicts: Sequence[Verdict], where: Path) -> None:
     from ftprof.report.run_text import closing_block
 
-    _say("\n".join(closing_block(record, verdicts, where)))
+    program = "ftprof" if shutil.which("ftprof") else sys.argv[0]
+    _say("\n".join(closing_block(record, verdicts, where, program)))
 
 
 def _say(text: str) -> None:
@@ -220,6 +231,7 @@ class _Live:
     def _text(self) -> str:
         from ftprof.policy.scenario import scenarios_for
         from ftprof.quantity import two_figures
+        from ftprof.report.verdict_text import share_text
 
         snapshot = self._progress.look()
         seconds = Fraction(max(time.monotonic() - self._began, 1))
@@ -230,7 +242,7 @@ class _Live:
         flops = Fraction(snapshot.flops)
         return (
             f"ftprof {two_figures(flops)} FLOP, {two_figures(flops / seconds)} FLOP/s, "
-            f"{two_figures(flops / strictest)} of {two_figures(strictest)}, {self._run.method}"
+            f"{share_text(flops / strictest, two_figures(strictest))}, {self._run.method}"
         )
 
 

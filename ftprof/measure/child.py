@@ -59,11 +59,12 @@ class Child:
             # Python ignores these two for itself; the command gets them as it would from a shell.
             default = [signal.SIGPIPE, signal.SIGXFSZ]
             self.pid = os.posix_spawnp(command[0], list(command), environment, setsigmask=before, setsigdef=default)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: an empty name
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            missing = isinstance(error, FileNotFoundError)
+            missing = isinstance(error, (FileNotFoundError, ValueError))
+            reason = "command not found" if missing else str(getattr(error, "strerror", error)).lower()
             raise CommandNotStarted(
-                f"{command[0]}: {'command not found' if missing else (error.strerror or str(error)).lower()}",
+                f"{command[0] or 'an empty name'}: {reason}",
                 EXIT_NOT_FOUND if missing else EXIT_NOT_EXECUTABLE,
             ) from error
 

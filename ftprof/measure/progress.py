@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ftprof.record.journal import JOURNALS
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -26,7 +28,7 @@ class Progress:
 
     def look(self) -> Snapshot:
         """The total of all whole lines."""
-        for path in self._folder.glob("*.jsonl"):
+        for path in self._folder.glob(JOURNALS):
             with path.open("rb") as file:
                 file.seek(self._read.get(path, 0))
                 new = file.read()

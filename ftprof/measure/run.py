@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from ftprof import __version__
-from ftprof.errors import EXIT_REFUSED, FtprofError
+from ftprof.errors import EXIT_REFUSED, FtprofError, UntrustedInput
 from ftprof.measure.analytic.environment import with_hook
 from ftprof.measure.analytic.hook import Journal, now_us, process_identity
-from ftprof.record.journal import JOURNAL_SCHEMA, ProcessIdentity, read_journal
+from ftprof.record.journal import JOURNAL_SCHEMA, JOURNALS, read_journal
 from ftprof.record.merge import merge_journals
 from ftprof.record.record import Record
 
 _PATIENCE_S = 2.0
+_YOUNG_S = 20.0
 
 
 def default_record_name(run_id: str) -> str:
@@ -42,9 +43,9 @@ class Run:
     ) -> None:
         """Make the directory and begin the journal. Raises ``FtprofError`` with exit code 125 if it is unusable."""
         self.run_id = run_id
-        self.folder = folder.absolute()
         self.method = method
         try:
+            self.folder = folder.absolute()
             self.folder.mkdir(parents=True, exist_ok=True)
             self._refuse_an_ended_run()
             identity = process_identity()
@@ -71,12 +72,16 @@ class Run:
             policy_inputs=dict(policy_inputs),
         )
         if not written:
+            self.abandon()
             raise FtprofError(f"run directory {folder} cannot be written to; is the disk full?", EXIT_REFUSED)
 
     def _refuse_an_ended_run(self) -> None:
         """A directory is shared by the nodes of one run; a second run in it would be added to the first."""
-        for path in self.folder.glob("*.jsonl"):
-            journal = read_journal(path)
+        for path in self.folder.glob(JOURNALS):
+            try:
+                journal = read_journal(path)
+            except UntrustedInput as error:
+                raise FtprofError(f"{error.message}; give a fresh run directory", EXIT_REFUSED) from error
             if journal is not None and journal.header["role"] == "run" and journal.end is not None:
                 raise FtprofError(
                     f"run directory {self.folder} holds a run that has ended; give a fresh one with --run-dir",
@@ -95,18 +100,24 @@ class Run:
 
     def finish(self, exit_code: int) -> Record:
         """End the journal and make the record. Raises ``UntrustedInput`` where a journal does not verify."""
-        self._wait_for_stragglers()
+        for what in self._wait_for_stragglers():
+            self.note_problem(what)
         self._journal.write("end", reason="the command ended", exit_code=exit_code, time_us=now_us())
         return merge_journals(self.folder)
 
-    def _wait_for_stragglers(self) -> None:
-        """Processes that end just after the command (workers, ranks) may still write their last line."""
+    def _wait_for_stragglers(self) -> list[str]:
+        """Processes of the run (workers, ranks) may still write their last line; those that do not end are named."""
         deadline = time.monotonic() + _PATIENCE_S
-        waiting = [path for path in self.folder.glob("*.jsonl") if str(path) != self._journal.path]
-        while waiting and time.monotonic() < deadline:
-            waiting = [path for path in waiting if _still_runs(path)]
-            if waiting:
-                time.sleep(0.02)
+        while working := self._still_working():
+            if time.monotonic() >= deadline:
+                return [f"process {pid} outlived the command: what it did then is not counted" for pid in working]
+            time.sleep(0.02)
+        return []
+
+    def _still_working(self) -> list[int]:
+        """Living processes of this run on this host that may use torch, or are just about to import it."""
+        mark = f"FTPROF_RUN_ID={self.run_id}".encode()
+        return [int(folder.name) for folder in Path("/proc").glob("[0-9]*") if _may_use_torch(folder, mark)]
 
     def discard(self) -> None:
         """Remove the directory with all journals."""
@@ -120,20 +131,13 @@ class Run:
             self.folder.rmdir()
 
 
-def _still_runs(path: Path) -> bool:
-    """Whether a journal has no end yet and its process is alive on this host."""
-    journal = read_journal(path)
-    if journal is None or journal.end is not None:
-        return False
-    return _is_alive(journal.identity)
-
-
-def _is_alive(identity: ProcessIdentity) -> bool:
-    if identity.host != os.uname().nodename:
-        return False
+def _may_use_torch(process: Path, mark: bytes) -> bool:
+    """Whether a process of the run has torch mapped, or is a young Python that may yet import it."""
     try:
-        stat = Path(f"/proc/{identity.pid}/stat").read_text(encoding="utf-8", errors="replace")
+        if mark not in (process / "environ").read_bytes():
+            return False
+        maps = (process / "maps").read_bytes()
+        young = time.time() - process.stat().st_mtime < _YOUNG_S
     except OSError:
-        return False
-    fields = stat.rpartition(")")[2].split()
-    return fields[0] != "Z" and int(fields[19]) == identity.start_ticks
+        return False  # it has just ended, or is not ours to look at
+    return b"libtorch" in maps or (young and b"python" in maps)

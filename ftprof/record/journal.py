@@ -13,6 +13,7 @@ from ftprof.record.canonical import FIRST_HASH, canonical, chained_hash
 from ftprof.record.fields import parse_count, parse_text, parse_whole
 
 JOURNAL_SCHEMA = "ftprof.journal/1"
+JOURNALS = "*.journal"
 _KINDS = frozenset(("header", "program", "window", "problem", "end"))
 
 

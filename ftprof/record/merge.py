@@ -8,12 +8,12 @@ from typing import Any
 
 from ftprof.errors import UntrustedInput
 from ftprof.record.interval import Interval
-from ftprof.record.journal import Cell, Journal, ProcessIdentity, UncountedWork, read_journal
+from ftprof.record.journal import JOURNALS, Cell, Journal, ProcessIdentity, UncountedWork, read_journal
 from ftprof.record.record import ProcessRecord, Record, RunInfo
 
-NOTHING = (
-    "nothing was counted: no process of the run moved floating-point numbers where the {method} method could see it"
-)
+NO_PROCESS = "no Python process that imports torch was seen"
+NO_FORMULA = "what ran has no formula (see 'not counted')"
+NO_WORK = "no floating-point work was seen but element-wise arithmetic, if any"
 
 
 def merge_journals(folder: Path) -> Record:
@@ -23,7 +23,7 @@ def merge_journals(folder: Path) -> Record:
     are of the same process.
     """
     try:
-        paths = sorted(folder.glob("*.jsonl"))
+        paths = sorted(folder.glob(JOURNALS))
     except OSError as error:
         raise UntrustedInput(f"run directory {folder} cannot be read: {error.strerror}") from error
     if not paths:
@@ -34,7 +34,7 @@ def merge_journals(folder: Path) -> Record:
     processes = [journal for journal in read if journal.header["role"] == "process"]
     refuse_twice((journal.identity, journal.path.name) for journal in processes)
     reasons = [f"{path.name}: killed before its first line was written" for path, j in journals if j is None]
-    reasons += [_failure(path) for path in sorted(folder.glob("failed-*.txt"))]
+    reasons += _failures(folder / "failures.txt")
     reasons += _run_reasons(runs)
     for journal in processes:
         reasons += _process_reasons(journal)
@@ -96,7 +96,7 @@ def _record(
     complete = not reasons
     bounded = complete and total > 0 and not any(work.family for work in all_uncounted)
     if total == 0:
-        reasons = [*reasons, NOTHING.format(method="analytic")]
+        reasons = [*reasons, NO_PROCESS if not processes else NO_FORMULA if all_uncounted else NO_WORK]
     return Record(
         method="analytic",
         interval=Interval(total, total or None, total if bounded else None),
@@ -135,13 +135,15 @@ def _process_reasons(journal: Journal) -> list[str]:
     return reasons
 
 
-def _failure(path: Path) -> str:
-    """Why the hook could not even begin a journal in a process."""
+def _failures(path: Path) -> list[str]:
+    """What processes said that could not keep a journal."""
     try:
-        why = path.read_text(encoding="utf-8", errors="replace")
+        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
     except OSError as error:
-        why = f"{path.name} cannot be read: {error.strerror}"
-    return f"process {path.stem.partition('-')[2]}: {' '.join(why.split()):.300}"
+        return [f"{path.name} cannot be read: {error.strerror}"]
+    return [f"{line:.300}" for line in lines]
 
 
 def _run_info(journal: Journal) -> RunInfo:

@@ -244,7 +244,8 @@ def load_record(path: Path) -> Record:
     try:
         data = json.loads(path.read_bytes())
     except OSError as error:
-        raise UntrustedInput(f"record {path} cannot be read: {error.strerror}") from error
+        hint = f"; 'ftprof merge {path} -o RECORD' makes a record of a run directory" if path.is_dir() else ""
+        raise UntrustedInput(f"record {path} cannot be read: {error.strerror}{hint}") from error
     except (ValueError, RecursionError) as error:
         raise UntrustedInput(f"record {path} is no JSON; is it a record that 'ftprof wrap' wrote?") from error
     try:
@@ -254,13 +255,20 @@ def load_record(path: Path) -> Record:
         raise UntrustedInput(f"record {path} cannot be trusted: {what:.200}") from error
 
 
-def save_record(record: Record, path: Path) -> None:
-    """Write a record so that the file is either whole or not there. Raises ``OSError``."""
+def save_record(record: Record, path: Path, overwrite: bool) -> None:
+    """Write a record so that the file is either whole or not there.
+
+    Raises ``OSError``, and of these ``FileExistsError`` where the file is there and may not be overwritten.
+    """
     text = json.dumps(record.to_json(), indent=1, ensure_ascii=True) + "\n"
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    target = Path(os.path.realpath(path)) if overwrite else path  # through a link, to the file that it names
+    beside = target.with_name(f".ftprof-{os.getpid()}")
     try:
         beside.write_text(text, encoding="ascii")
-        beside.replace(path)
+        if overwrite:
+            beside.replace(target)
+        else:
+            os.link(beside, target)
     finally:
         beside.unlink(missing_ok=True)
 

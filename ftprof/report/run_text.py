@@ -14,41 +14,46 @@ from ftprof.record.record import Record
 from ftprof.report.verdict_text import share_text
 
 METHOD_MEANING = {
-    "counters": "hardware counters",
-    "sampled": "hardware counters in part, the rest extrapolated",
-    "gpm": "an estimate from the GPU's activity",
-    "analytic": "an estimate: torch's formulas on the operators that ran",
-    "peak-bound": "an upper bound: time at peak rate",
-    "given": "stated by the user",
+    "counters": "counters: hardware counters",
+    "sampled": "sampled: hardware counters in part, the rest extrapolated",
+    "gpm": "gpm, an estimate from the GPU's activity",
+    "analytic": "analytic, an estimate: formulas on the operators that ran",
+    "peak-bound": "peak-bound: an upper bound, time at peak rate",
+    "given": "given: stated by the user",
 }
 _LABEL = 14
+_WIDTH = 79
 
 
-def closing_block(record: Record, verdicts: Sequence[Verdict], where: Path) -> list[str]:
-    """At most 15 lines: what was counted, how, the verdicts, what was not counted, and what to run next."""
+def closing_block(record: Record, verdicts: Sequence[Verdict], where: Path, program: str = "ftprof") -> list[str]:
+    """At most 15 lines: what was counted, how, the verdicts, what was not counted, and what to run next.
+
+    ``program`` is how the user can call ftprof. Lines are cut to 79 columns, but for the total and for paths.
+    """
     lines = [f"ftprof: {_total(record)}"]
-    if record.by_precision:
+    if record.interval.value is not None:
         lines.append(_field("by precision", _shares(record.by_precision)))
-    lines.append(_field("method", f"{record.method} ({METHOD_MEANING[record.method]})"))
-    lines.append(_field("coverage", coverage_text(record)))
+        lines.append(_field("method", METHOD_MEANING[record.method]))
+        lines.append(_field("coverage", coverage_text(record)))
     lines.append(_field("devices", devices_text(record)))
     lines += [_field(verdict.policy, _verdict(verdict)) for verdict in verdicts[:3]]
     difference = difference_notice(verdicts)
     if difference:
         lines.append(_field("", difference))
-    if not record.complete:
-        lines.append(_field("incomplete", _first(record.reasons)))
-    elif record.interval.value is None:
-        lines.append(_field("", _first(record.reasons)))
+    codes = [run.exit_code for run in record.runs if run.exit_code]
+    if codes:
+        lines.append(_field("command", f"exit code {codes[0]}: this is what ran until then"))
+    if record.reasons:
+        lines.append(_field("" if record.complete else "incomplete", _first(record.reasons)))
     lines.append(_field("not counted", uncounted_text(record)))
-    lines.append(_field("record", str(where)))
-    lines.append(_field("next", f"ftprof report {where}"))
+    lines.append(f"  {'record':<{_LABEL}}{where}")
+    lines.append(f"  {'next':<{_LABEL}}{program} report {where}")
     return lines
 
 
 def report_text(record: Record, verdict_lines: Sequence[str]) -> str:
     """The whole record for a person, ``verdict_lines`` (from ``verdict_text``) first."""
-    lines = [*verdict_lines, "", f"Method: {record.method} ({METHOD_MEANING[record.method]})"]
+    lines = [*verdict_lines, "", f"Method: {METHOD_MEANING[record.method]}"]
     lines += ["Coverage: " + coverage_text(record), "Devices: " + devices_text(record)]
     for title, sums in (("precision", record.by_precision), ("operator", record.by_operator)):
         lines += ["", f"By {title} (FLOPs)", *_table(sums)]
@@ -71,7 +76,7 @@ def report_text(record: Record, verdict_lines: Sequence[str]) -> str:
 def coverage_text(record: Record) -> str:
     """Both shares of coverage, or why there are none."""
     if record.method == "analytic":
-        return "none to state: formulas count calls, not time (see 'not counted')"
+        return "not applicable: calls are counted, not time"
     return "none recorded"
 
 
@@ -82,7 +87,9 @@ def devices_text(record: Record) -> str:
         for device in process.devices:
             names[f"{device['device']} ({device['name']})" if device.get("name") else str(device["device"])] = None
     count = len(record.processes)
-    return f"{', '.join(names) or 'none'}; {count} process{'' if count == 1 else 'es'}"
+    counted = sum(1 for process in record.processes if process.flops)
+    some = f" ({counted} counted work)" if 0 < counted < count else ""
+    return f"{', '.join(names) or 'none'}; {_number(count, 'process', 'es')}{some}"
 
 
 def uncounted_text(record: Record) -> str:
@@ -92,10 +99,10 @@ def uncounted_text(record: Record) -> str:
     parts = []
     if unbounded:
         named = ", ".join(sorted(work.name for work in unbounded)[:3]) + (", ..." if len(unbounded) > 3 else "")
-        parts.append(f"{named}: no formula, so the total is open above")
+        parts.append(f"{named}: no formula, so the total has no upper end")
     bounded = len(record.uncounted) - len(unbounded)
     if bounded:
-        parts.append(f"{bounded} small operators ({bounded_calls} calls)")
+        parts.append(f"{_number(bounded, 'small operator')} ({_number(bounded_calls, 'call')})")
     if record.unwatched:
         parts.append("element-wise arithmetic")
     return "; ".join(parts) or "nothing that was seen"
@@ -106,14 +113,14 @@ def _total(record: Record) -> str:
     if value is None:
         return "nothing was counted"
     low, high = record.interval.low, record.interval.high
-    interval = "" if low == value == high else f", interval [{low}, {'open above' if high is None else high}]"
+    interval = "" if low == value == high else f", interval [{low}, {'no upper end' if high is None else high}]"
     return f"{two_figures(Fraction(value))} FLOP executed ({value}){interval}"
 
 
 def _verdict(verdict: Verdict) -> str:
-    text = f"{verdict.verdict} (scenario {verdict.scenario_number}, {verdict.scenario})"
-    text += f": threshold {two_figures(verdict.threshold_flops)} FLOP"
-    return text if verdict.ratio is None else f"{text}, {share_text(verdict.ratio)}"
+    threshold = f"{two_figures(verdict.threshold_flops)} FLOP"
+    share = f"threshold {threshold}" if verdict.ratio is None else share_text(verdict.ratio, threshold)
+    return f"{verdict.verdict}: {share} (scenario {verdict.scenario_number}, {verdict.scenario})"
 
 
 def _shares(sums: dict[str, int]) -> str:
@@ -161,4 +168,12 @@ def _first(reasons: Sequence[str]) -> str:
 
 
 def _field(label: str, text: str) -> str:
-    return f"  {label:<{_LABEL}}{text}"
+    return f"  {label:<{_LABEL}}{_cut(text)}"
+
+
+def _cut(text: str) -> str:
+    return textwrap.shorten(text, _WIDTH - _LABEL - 2, placeholder=" ...")
+
+
+def _number(count: int, what: str, plural: str = "s") -> str:
+    return f"{count} {what}{'' if count == 1 else plural}"

@@ -37,7 +37,7 @@ def verdict_lines(verdict: Verdict) -> list[str]:
     """One policy's verdict: the word first, then scenario, threshold, ratio, why and source."""
     threshold = exact_and_short(verdict.threshold_flops)
     if verdict.ratio is not None:
-        threshold += f"; {share_text(verdict.ratio)}"
+        threshold += f"; the compute is {share_text(verdict.ratio, 'it')}"
     return [
         f"{verdict.policy}: {verdict.verdict}",
         *_field("  scenario", f"{verdict.scenario} ({verdict.scenario_number}), {verdict.flops_compared} FLOPs"),
@@ -53,18 +53,20 @@ def exact_and_short(flops: Fraction) -> str:
     return f"{short} FLOP" if short == exact else f"{short} FLOP ({exact})"
 
 
-def share_text(ratio: Fraction) -> str:
-    """How much of the threshold was used; a rounded 100 % is never shown for what is not exactly that."""
+def share_text(ratio: Fraction, of: str) -> str:
+    """The part that ``ratio`` is of something; a rounded 100 % is never shown for what is not exactly that."""
     if ratio == 0:
-        return "0 % of it used"
-    if ratio < Fraction(1, 1000) or ratio >= 100:
-        return f"{two_figures(ratio)} times it used"
+        return f"0 % of {of}"
+    if ratio < Fraction(1, 1000):
+        return f"{two_figures(ratio)} of {of}"
+    if ratio >= 100:
+        return f"{two_figures(ratio)} times {of}"
     percent = ratio * 100
     if percent < 10:
-        return f"{_decimal(percent, 1 if percent >= 1 else 2)} % of it used"
+        return f"{_decimal(percent, 1 if percent >= 1 else 2)} % of {of}"
     if ratio != 1 and _decimal(percent, 0) == "100":
-        return f"just {'over' if ratio > 1 else 'under'} 100 % of it used"
-    return f"{_decimal(percent, 0)} % of it used"
+        return f"just {'over' if ratio > 1 else 'under'} 100 % of {of}"
+    return f"{_decimal(percent, 0)} % of {of}"
 
 
 def _decimal(number: Fraction, places: int) -> str:

@@ -337,3 +337,107 @@ def test_environment_reaches_the_command_otherwise_unchanged(wrap_python: Run) -
         k: v for k, v in environment.items() if k not in ours | ignored
     }
     assert seen["PYTHONPATH"].endswith(os.pathsep + "/nowhere")
+
+
+def test_the_hook_never_writes_into_a_file_of_the_users(wrap_python: Run, tmp_path: Path) -> None:
+    """A daemoniser closes every file, and the user's next one has the journal's number."""
+    run = wrap_python(
+        WORK
+        + """
+import os, time
+work()
+os.closerange(3, 1024)
+file = open("user_data.bin", "wb", buffering=0); more = [open("user_data.bin", "rb") for _ in range(5)]
+file.write(b"A" * 1000); time.sleep(1.1); work()
+if os.fork() == 0: os._exit(0)
+"""
+    )
+    assert (tmp_path / "user_data.bin").read_bytes() == b"A" * 1000
+    assert (run.flops, run.record["complete"]) == (2 * MM, True)
+
+
+@pytest.mark.parametrize("first", ["importlib.util.find_spec('torch')", "import transformers"])
+def test_asking_for_torch_before_importing_it(wrap_python: Run, first: str) -> None:
+    run = wrap_python("import importlib.util\n" + first + "\n" + WORK + "work()")
+    assert run.flops == MM
+
+
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM", "SIGSEGV"])
+def test_a_killed_fork_is_never_missed(wrap_python: Run, end: str) -> None:
+    run = wrap_python(
+        WORK
+        + f"""
+import os, signal
+work()
+pid = os.fork()
+if pid == 0:
+    work(); os.kill(os.getpid(), signal.{end}); signal.pause()
+os.waitpid(pid, 0)
+"""
+    )
+    assert (run.record["complete"], run.record["high"]) == (False, None)
+    assert int(run.record["low"]) == 2 * MM
+
+
+def test_a_fork_that_cannot_write_its_journal_is_named(wrap_python: Run) -> None:
+    run = wrap_python(
+        WORK
+        + """
+import os, resource
+work()
+pid = os.fork()
+if pid == 0:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3)); work(); os._exit(0)
+os.waitpid(pid, 0)
+"""
+    )
+    assert run.code == 0
+    assert run.record["flops"] == str(MM)
+
+
+def test_work_that_outlives_the_command_is_named(wrap: Run, tmp_path: Path) -> None:
+    program = tmp_path / "background.py"
+    program.write_text(WORK + "import time\nwork()\nfor _ in range(60): time.sleep(0.1); work()")
+    run = wrap(["sh", "-c", f"{sys.executable} {program} >/dev/null 2>&1 & sleep 4"])
+    assert run.code == 0
+    assert (run.record["complete"], run.record["high"]) == (False, None)
+    assert any("outlived the command" in reason for reason in run.record["reasons"])
+    assert list(tmp_path.glob("*.run")), "its journals are kept"
+
+
+def test_work_in_a_signal_handler_is_counted(wrap_python: Run) -> None:
+    run = wrap_python(
+        WORK
+        + """
+import signal
+done = []
+signal.signal(signal.SIGALRM, lambda *_: done.append(work()))
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+big = torch.ones(256, 256)
+for _ in range(300): big @ big
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(len(done))
+"""
+    )
+    assert int(run.out) > 10
+    assert run.flops == 300 * 2 * 256**3 + int(run.out) * MM
+
+
+def test_an_interrupted_operator_leaves_the_interval_open(wrap_python: Run) -> None:
+    run = wrap_python(
+        WORK
+        + """
+import _thread, threading
+work()
+big = torch.ones(2500, 2500)
+threading.Timer(0.05, _thread.interrupt_main).start()
+try:
+    while True: big @ big
+except KeyboardInterrupt: print("caught")
+"""
+    )
+    assert run.out == "caught\n"
+    named = run.not_counted()
+    # The interrupt may also have come between two products; then nothing is lost.
+    assert ("aten.mm" in named) == (run.record["high"] is None)

@@ -25,7 +25,7 @@ def test_the_report_shows_all_that_the_record_holds(record: Wrapped) -> None:
     done = ftprof("report", str(record.path))
     assert (done.returncode, done.stderr) == (0, "")
     for part in ("3.8", "(384)", "Llama-2-7B", "aws-2026: below", "ec-2025: below", "By precision", "aten.mm", "100 %",
-                 "aten::_softmax (operator): 1 calls", "exit code 0", "ended: exit", "not legal advice"):  # fmt: skip
+                 "aten::_softmax (operator): 1 call", "exit code 0", "ended: exit", "not legal advice"):  # fmt: skip
         assert part in done.stdout, part
 
 
@@ -80,7 +80,7 @@ def test_what_cannot_be_trusted_is_one_line_and_code_one(record: Wrapped, tmp_pa
         target.write_text(target.read_text().replace('"384"', '"385"'))
     elif damage == "journal":
         command, target = "merge", tmp_path / "record.run"
-        journal = max(target.glob("*.jsonl"), key=lambda path: path.stat().st_size)
+        journal = max(target.glob("*.journal"), key=lambda path: path.stat().st_size)
         journal.write_bytes(journal.read_bytes().replace(b'"384"', b'"385"'))
     elif damage == "missing":
         target = tmp_path / "nothing.json"

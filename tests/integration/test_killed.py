@@ -41,7 +41,7 @@ def all_descendants(pid: int) -> list[int]:
 def closed_windows(folder: Path) -> int:
     """The operations in whole window lines, counted without ftprof."""
     total = 0
-    for path in folder.glob("*.jsonl"):
+    for path in folder.glob("*.journal"):
         for line in path.read_bytes().split(b"\n")[:-1]:
             total += sum(int(row["flops"]) for row in json.loads(line).get("counts", []))
     return total
@@ -73,7 +73,7 @@ def test_any_process_killed_at_any_moment(tmp_path: Path, seed: int) -> None:
         for pid in [process.pid, *descendants]:
             kill(pid)
         process.wait()
-    if not list(folder.glob("*.jsonl")):
+    if not list(folder.glob("*.journal")):
         return  # killed before anything began
     merged = tmp_path / "merged.json"
     done = ftprof("merge", str(folder), "-o", str(merged))

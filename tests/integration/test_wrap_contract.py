@@ -34,6 +34,7 @@ Run = Callable[..., Wrapped]
         (["/"], 126),
         (["no-such-command-anywhere"], 127),
         (["./no/such/file"], 127),
+        ([""], 127),
     ],
 )
 def test_the_exit_code_is_the_commands(wrap: Run, command: list[str], code: int) -> None:
@@ -67,6 +68,7 @@ def test_a_script_without_interpreter_line_is_not_given_to_a_shell(wrap: Run, tm
         (["wrap", "--require", "counters", "--", "true"], 125, "counters"),
         (["wrap", "--run-dir", "/proc/nowhere", "--", "true"], 125, "--run-dir"),
         (["wrap", "-o", "/no/such/folder/x.json", "--", "true"], 125, "-o"),
+        (["wrap", "-o", "x" * 300, "--", "true"], 125, "too long"),
     ],
 )
 def test_refusals_are_one_line_and_start_nothing(arguments: list[str], code: int, message: str, tmp_path: Path) -> None:
@@ -89,6 +91,28 @@ def test_an_existing_record_is_kept_without_force(tmp_path: Path) -> None:
     assert record.read_text() == "precious"
     assert ftprof("wrap", "--force", "-o", str(record), "--", "true").returncode == 0
     assert json.loads(record.read_text())["schema"] == "ftprof.record/1"
+
+
+def test_a_record_made_in_the_meantime_is_kept_too(tmp_path: Path) -> None:
+    done = ftprof("wrap", "-o", "r.json", "--", "sh", "-c", "echo precious > r.json", cwd=tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / "r.json").read_text() == "precious\n"
+    (other,) = tmp_path.glob("r-*.json")
+    assert str(other.name) in done.stderr
+
+
+def test_a_link_to_a_record_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_text("old")
+    (tmp_path / "link.json").symlink_to("real.json")
+    assert ftprof("wrap", "--force", "-o", "link.json", "--", "true", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads((tmp_path / "real.json").read_text())["schema"] == "ftprof.record/1"
+
+
+def test_files_of_others_in_the_run_directory_are_left_alone(wrap: Run, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "log.jsonl").write_text("not ours\n")
+    assert wrap(["true"], "--run-dir", str(tmp_path / "out")).code == 0
 
 
 def test_only_the_first_separator_is_ours(wrap: Run) -> None:
@@ -228,7 +252,7 @@ def child_of(pid: int) -> int:
 
 
 def test_stop_and_continue_reach_both(tmp_path: Path) -> None:
-    with started(tmp_path, "import time; print('ready', flush=True); time.sleep(3); print('done')") as process:
+    with started(tmp_path, "import time; print('ready', flush=True); time.sleep(8); print('done')") as process:
         child = child_of(process.pid)
         process.send_signal(signal.SIGTSTP)
         wait_for_state(child, "T")
@@ -310,9 +334,9 @@ def test_journals_are_kept_on_request_and_when_incomplete(wrap_python: Run, tmp_
     wrap_python(program)
     assert not (tmp_path / "record.run").exists()
     wrap_python(program, "--keep-journals")
-    assert len(list((tmp_path / "record.run").glob("*.jsonl"))) == 2
+    assert len(list((tmp_path / "record.run").glob("*.journal"))) == 2
     wrap_python(program, "--run-dir", str(tmp_path / "named"))
-    assert len(list((tmp_path / "named").glob("*.jsonl"))) == 2
+    assert len(list((tmp_path / "named").glob("*.journal"))) == 2
     again = wrap_python(program, "--run-dir", str(tmp_path / "named"))
     assert (again.code, "has ended" in again.err) == (125, True)
 

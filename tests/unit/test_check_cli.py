@@ -189,8 +189,8 @@ def test_the_text_has_figures_exact_numbers_and_no_classification(cli: Cli) -> N
     assert f"Compute     3.3{TIMES}10^22 FLOP (33100000000000000000000), method given" in lines
     assert "aws-2026: above" in lines
     assert "ec-2025: below" in lines
-    assert f"3.3{TIMES}10^22 FLOP (100000000000000000000000/3); 99 % of it used" in out
-    assert "just over 100 % of it used" in out
+    assert f"3.3{TIMES}10^22 FLOP (100000000000000000000000/3); the compute is 99 % of it" in out
+    assert "just over 100 % of it" in out
     assert "not legal advice" in lines[-1]
     assert max(map(len, lines)) <= 100
     assert "you" not in out.lower().split()
@@ -214,7 +214,7 @@ def test_the_variable_gives_the_base_compute_and_says_so(cli: Cli, monkeypatch: 
     assert unpublished.json()["verdicts"][0]["threshold_flops"] == "300000000000000000000000"
 
 
-@pytest.mark.parametrize("value", ["garbage", "", "nan", "0", "-1", "1_000"])
+@pytest.mark.parametrize("value", ["garbage", " ", "nan", "0", "-1", "1_000"])
 def test_a_variable_that_is_no_quantity_is_an_error_that_names_it(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
@@ -331,7 +331,7 @@ def test_a_record_with_nothing_counted_is_undetermined() -> None:
 def _saved(path: Path, reason: str) -> Path:
     inputs = PolicyInputs(Fraction(10**24), Fraction(10**24), "the table").to_json()
     record = SavedRecord("analytic", NOTHING_COUNTED, False, (reason,), (), (), {}, {}, policy_inputs=inputs)
-    save_record(record, path)
+    save_record(record, path, overwrite=True)
     return path
 
 
@@ -377,19 +377,19 @@ def test_an_unknown_policy_ends_with_the_code_that_the_command_chooses() -> None
 @pytest.mark.parametrize(
     ("ratio", "expected"),
     [
-        (Fraction(0), "0 % of it used"),
-        (Fraction(1), "100 % of it used"),
-        (Fraction(1001, 1000), "just over 100 % of it used"),
-        (Fraction(999, 1000), "just under 100 % of it used"),
-        (Fraction(103, 100), "103 % of it used"),
-        (Fraction(91, 1000), "9.1 % of it used"),
-        (Fraction(12, 10000), "0.12 % of it used"),
-        (Fraction(1, 10000), f"1.0{TIMES}10^-4 times it used"),
-        (Fraction(500), f"5.0{TIMES}10^2 times it used"),
+        (Fraction(0), "0 % of it"),
+        (Fraction(1), "100 % of it"),
+        (Fraction(1001, 1000), "just over 100 % of it"),
+        (Fraction(999, 1000), "just under 100 % of it"),
+        (Fraction(103, 100), "103 % of it"),
+        (Fraction(91, 1000), "9.1 % of it"),
+        (Fraction(12, 10000), "0.12 % of it"),
+        (Fraction(1, 10000), f"1.0{TIMES}10^-4 of it"),
+        (Fraction(500), f"5.0{TIMES}10^2 times it"),
     ],
 )
 def test_shares_of_the_threshold(ratio: Fraction, expected: str) -> None:
-    assert share_text(ratio) == expected
+    assert share_text(ratio, "it") == expected
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

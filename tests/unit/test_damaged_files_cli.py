@@ -40,14 +40,14 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "run").mkdir()
     run_journal(tmp_path / "run", inputs={})
     journal(tmp_path / "run", 2, window(100), window(200))
-    save_record(merge_journals(tmp_path / "run"), tmp_path / "record.json")
+    save_record(merge_journals(tmp_path / "run"), tmp_path / "record.json", overwrite=False)
     return tmp_path
 
 
 @pytest.mark.parametrize("seed", range(150))
 def test_a_damaged_journal(folder: Path, seed: int, capsys: pytest.CaptureFixture[str]) -> None:
     chance = random.Random(seed)
-    path = chance.choice(sorted((folder / "run").glob("*.jsonl")))
+    path = chance.choice(sorted((folder / "run").glob("*.journal")))
     path.write_bytes(damaged(path.read_bytes(), chance))
     merged = folder / "merged.json"
     code, out, err = run(["merge", str(folder / "run"), "-o", str(merged)], capsys)

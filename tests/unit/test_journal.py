@@ -183,7 +183,7 @@ def test_no_changed_byte_gives_a_wrong_total(tmp_path: Path, data: st.DataObject
         "delete": original[:at] + original[at + 1 :],
         "truncate": original[:at],
     }[action]
-    path = tmp_path / "damaged.jsonl"
+    path = tmp_path / "damaged.journal"
     path.write_bytes(damaged)
     try:
         journal = read_journal(path)
@@ -200,7 +200,7 @@ def test_no_changed_byte_gives_a_wrong_total(tmp_path: Path, data: st.DataObject
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(content=st.binary(max_size=400))
 def test_noise_is_an_error_and_never_a_traceback(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "noise.jsonl"
+    path = tmp_path / "noise.journal"
     path.write_bytes(content)
     try:
         assert read_journal(path) is None

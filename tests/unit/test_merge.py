@@ -53,7 +53,7 @@ def test_what_is_missing_opens_the_interval_and_is_named(tmp_path: Path, missing
     if missing == "torn":
         path.write_bytes(path.read_bytes() + b'{"half')
     if missing == "first line":
-        (tmp_path / "killed.jsonl").write_bytes(b'{"ki')
+        (tmp_path / "killed.journal").write_bytes(b'{"ki')
     merged = merge_journals(tmp_path)
     assert (merged.complete, merged.interval.high, merged.interval.low) == (False, None, 5)
     assert len(merged.reasons) == 1
@@ -82,7 +82,7 @@ def test_unbounded_work_opens_the_interval_of_a_complete_run(tmp_path: Path) -> 
 def test_the_same_process_twice_is_refused(tmp_path: Path) -> None:
     run_journal(tmp_path)
     original = journal(tmp_path, 2, window(5))
-    (tmp_path / "copy.jsonl").write_bytes(original.read_bytes())
+    (tmp_path / "copy.journal").write_bytes(original.read_bytes())
     with pytest.raises(UntrustedInput, match="counts twice"):
         merge_journals(tmp_path)
 

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 import ftprof
-from ftprof.cli import main
+from ftprof.cli import main, plan
 from ftprof.measure import cupti_search
 
 
@@ -159,6 +159,7 @@ def test_a_warning_goes_to_stderr(native: ModuleType, capsys: pytest.CaptureFixt
 
 def test_a_module_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "ftprof._native", None)
+    monkeypatch.setattr(plan, "__file__", "/an/installed/ftprof/cli/plan.py")
     monkeypatch.delattr(ftprof, "_native", raising=False)
     code, _, err = run(capsys)
     assert code == 1

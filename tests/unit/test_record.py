@@ -23,7 +23,7 @@ from ftprof.record.record import ProcessRecord, Record, RunInfo, load_record, sa
 def process(pid: int, flops: int) -> ProcessRecord:
     return ProcessRecord(
         ProcessIdentity("host", "boot", pid, 9), "analytic", flops, 1, 5, 6, "exit", None, {"torch": "2.13"},
-        ({"device": "cpu", "name": "x"},), f"{pid}.jsonl", 3, "0" * 64,
+        ({"device": "cpu", "name": "x"},), f"{pid}.journal", 3, "0" * 64,
     )  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def record(**changes: Any) -> Record:
 
 def saved(folder: Path, content: Record) -> Path:
     path = folder / "record.json"
-    save_record(content, path)
+    save_record(content, path, overwrite=True)
     return path
 
 

@@ -12,6 +12,7 @@ from test_record import process, record
 from ftprof.policy.verdict import Verdict
 from ftprof.record.interval import NOTHING_COUNTED, Interval
 from ftprof.record.journal import Cell, UncountedWork
+from ftprof.record.record import RunInfo
 from ftprof.report.run_text import closing_block, report_text, uncounted_text
 
 WHERE = Path("record.json")
@@ -29,15 +30,18 @@ def test_the_closing_block_has_at_most_fifteen_lines_whatever_there_is_to_say() 
         uncounted={UncountedWork("triton", f"kernel {number}", "unknown"): 1 for number in range(50)},
         counts={Cell(f"op{number}", f"p{number}", "cpu"): (1, 6) for number in range(50)},
         processes=tuple(process(number, 6) for number in range(50)),
+        runs=(RunInfo("id", ("python", "x.py"), "host", 1, 2, 3, "0.1.0"),),
     )
     verdicts = [verdict("a", "above"), verdict("b"), verdict("c", "undetermined"), verdict("d")]
-    block = closing_block(crowded, verdicts, WHERE)
+    block = closing_block(crowded, verdicts, WHERE, "/bin/ftprof")
     assert len(block) <= 15
-    assert "interval [300, open above]" in block[0]
+    assert "interval [300, no upper end]" in block[0]
     assert any("The policies differ" in line for line in block)
     assert any("reason 0 (and 49 more)" in line for line in block)
     assert any("kernel 0, kernel 1, kernel 10, ...: no formula" in line for line in block)
-    assert block[-1] == "  next          ftprof report record.json"
+    assert any("command       exit code 3: this is what ran until then" in line for line in block)
+    assert all(len(line) < 80 for line in block)
+    assert block[-1] == "  next          /bin/ftprof report record.json"
 
 
 def test_nothing_counted_is_said_first() -> None:
@@ -45,7 +49,7 @@ def test_nothing_counted_is_said_first() -> None:
     block = closing_block(nothing, [replace(verdict("a", "undetermined"), ratio=None)], WHERE)
     assert block[0] == "ftprof: nothing was counted"
     assert any(line.strip() == "nothing was counted: no process" for line in block)
-    assert not any("times it used" in line for line in block)
+    assert not any("method" in line or "coverage" in line for line in block)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +67,7 @@ def test_shares_by_precision(shares: dict[str, int], text: str) -> None:
 
 def test_what_was_not_counted_is_never_silent() -> None:
     assert uncounted_text(record(uncounted={}, unwatched=())) == "nothing that was seen"
-    assert uncounted_text(record()) == "1 small operators (4 calls); element-wise arithmetic"
+    assert uncounted_text(record()) == "1 small operator (4 calls); element-wise arithmetic"
 
 
 def test_the_report_names_ranks_commands_and_operators() -> None:

@@ -151,7 +151,8 @@ _SILENT_NAMESPACES = {
 }  # fmt: skip
 _KNOWN_NAMESPACES = {
     "aten", "c10d", "_c10d_functional", "_c10d_functional_autograd", "quantized", "_quantized", "mkldnn", "mkl",
-    "onednn", "sparse", "inductor", "torchvision", "bitsandbytes", "torchaudio",
+    "onednn", "sparse", "inductor", "torchvision", "bitsandbytes", "torchaudio", "fsdp", "c10d_functional",
+    "flex_lib", "onnx",
 }  # fmt: skip
 _MOVES_NOTHING = re.compile(
     r"^aten::_?(?:empty|new_empty|resize|set_|detach|alias|lift|record_stream|sym_|is_|has_|fused_sdp_choice"
@@ -179,11 +180,13 @@ def unbounded_family(other: Other) -> str | None:
     if kind == "operator":
         known = name.split("::")[0] in _KNOWN_NAMESPACES
         return _family(name) or (None if known else "unknown")
-    if kind == "formula":
+    if kind in ("formula", "interrupted"):
         return _family(name) or "matmul"
+    if kind == "inductor":
+        return _family(name) or ("matmul" if _FUSED_PRODUCT.search(name) else None)
     if kind == "extension":
         return _UNSEEN_EXTENSIONS[name]
-    return "unknown" if kind in ("triton", "inductor template", "cuda graph") else None
+    return "unknown" if kind in ("triton", "inductor template", "compiled code", "cuda graph") else None
 
 
 def _may_work(name: str) -> bool:
@@ -262,10 +265,11 @@ def _without_lengths(formula: Callable[..., int], position: int) -> Callable[...
 class _Tally:
     """What one thread has counted since its process began. Only that thread writes to it."""
 
-    __slots__ = ("calls", "cells", "inside", "others")
+    __slots__ = ("calls", "cells", "inside", "others", "paused")
 
     def __init__(self) -> None:
-        self.inside = False
+        self.inside = False  # in the midst of an operator that is counted
+        self.paused = False
         self.calls = 0
         self.cells: dict[Cell, list[int]] = {}  # [calls, operations]
         self.others: dict[Other, int] = {}  # calls
@@ -338,6 +342,8 @@ class OperatorCounter:
         self._strided = torch.strided
         self._below = torch._C._dispatch_keyset_full_after(torch._C.DispatchKey.BackendSelect)
         self._formulas = _all_formulas()
+        self._kernels: set[Any] = set()  # the code of every kernel below
+        self._tracing = _tracing_classes()
 
     def watch_operators(self) -> None:
         """Give a kernel to every operator that has none yet. Cheap where nothing is new."""
@@ -373,6 +379,7 @@ class OperatorCounter:
             kernel = self._family_kernel(("operator", name), call)
         else:
             kernel = self._naming_kernel(("operator", name), call)
+        self._kernels.add(kernel.__code__)
         if namespace not in self._libraries:
             # Kept for ever: a kernel may be called from a thread of torch until the very end.
             self._libraries[namespace] = torch._C._dispatch_library("IMPL", namespace, "", __file__, 0)
@@ -381,16 +388,22 @@ class OperatorCounter:
     def _counting_kernel(
         self, operator: str, call: Callable[..., Any], formula: Callable[..., int]
     ) -> Callable[..., Any]:
-        local, below, monotonic = self._local, self._below, time.monotonic
+        local, below, monotonic, is_inner = self._local, self._below, time.monotonic, self._is_inner
         known: dict[Any, tuple[Cell, int] | Other | None] = {}
 
         def counted(keyset: Any, *args: Any, **kwargs: Any) -> Any:
             tally = local.tally
-            if tally.inside:  # an operator inside one that is counted already
+            if tally.inside and is_inner(tally):  # an operator inside one that is counted already
                 return call(keyset & below, *args, **kwargs)
             tally.inside = True
             try:
                 out = call(keyset & below, *args, **kwargs)
+            except _TORCHS_OWN_ERRORS:
+                raise
+            except BaseException:
+                # From outside, such as Ctrl-C: whether the operator had run is not known.
+                tally.note(("interrupted", operator))
+                raise
             finally:
                 tally.inside = False
             try:
@@ -425,14 +438,15 @@ class OperatorCounter:
         tally.calls += 1
 
     def _family_kernel(self, other: Other, call: Callable[..., Any]) -> Callable[..., Any]:
-        """For an operator that may do unbounded work: named unless operators inside it are counted."""
+        """For an operator that may do unbounded work: named, but for one of torch's whose inner ones are counted."""
         local, below = self._local, self._below
+        foreign = other[1].split("::")[0] not in _KNOWN_NAMESPACES
 
         def named(keyset: Any, *args: Any, **kwargs: Any) -> Any:
             tally = local.tally
             before = tally.calls
             out = call(keyset & below, *args, **kwargs)
-            if not tally.inside and before == tally.calls and self._moves_numbers(args):
+            if (foreign or before == tally.calls) and not self._is_inner(tally) and self._moves_numbers(args):
                 tally.note(other)
             return out
 
@@ -443,7 +457,7 @@ class OperatorCounter:
 
         def named(keyset: Any, *args: Any, **kwargs: Any) -> Any:
             tally = local.tally
-            if not tally.inside:
+            if not tally.inside or not self._is_inner(tally):
                 first: Any = args[0] if args else None
                 if (not first.is_meta) if plain.get(type(first)) else self._moves_numbers(args):
                     others = tally.others
@@ -452,8 +466,13 @@ class OperatorCounter:
 
         return named
 
+    def _is_inner(self, tally: _Tally) -> bool:
+        """Whether an operator was called by one that is counted, and not by a signal handler in its midst."""
+        # Torch's own code is no Python: the caller of the caller is then a kernel of ours, or the capture's user.
+        return tally.paused or (tally.inside and sys._getframe(2).f_code in self._kernels)
+
     def _moves_numbers(self, args: tuple[Any, ...]) -> bool:
-        """False for what only traces: fake, meta and subclassed tensors (a DTensor's local part comes again)."""
+        """False for what only traces: fake, functional and meta tensors. Other subclasses come here to work."""
         for arg in args:
             for item in arg if isinstance(arg, (list, tuple)) else (arg,):
                 if isinstance(item, self._tensor):
@@ -463,7 +482,7 @@ class OperatorCounter:
     def _is_plain(self, kind: type) -> bool:
         plain = self._plain.get(kind)
         if plain is None:
-            plain = getattr(kind, "__torch_dispatch__", None) == self._tensor.__torch_dispatch__
+            plain = not issubclass(kind, self._tracing)
             self._plain[kind] = plain
         return plain
 
@@ -504,11 +523,13 @@ class OperatorCounter:
 
     def pause(self) -> None:
         """Count nothing in this thread until ``resume``."""
-        self._local.tally.inside = True
+        tally = self._local.tally
+        tally.inside = tally.paused = True
 
     def resume(self) -> None:
         """Count again in this thread."""
-        self._local.tally.inside = False
+        tally = self._local.tally
+        tally.inside = tally.paused = False
 
     def totals(self) -> Totals:
         """Everything counted so far by all threads, also by those that have ended."""
@@ -532,6 +553,15 @@ class OperatorCounter:
             tally.others.clear()
 
 
+def _tracing_classes() -> tuple[type, ...]:
+    from torch._subclasses.fake_tensor import FakeTensor
+    from torch._subclasses.functional_tensor import FunctionalTensor
+
+    return (FakeTensor, FunctionalTensor)
+
+
+# What an operator itself raises: then it did not run, or its memory did not suffice.
+_TORCHS_OWN_ERRORS = (RuntimeError, TypeError, ValueError, IndexError)
 _UNKNOWN: Any = object()
 _PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float64": "fp64", "complex32": "fp16",
                "complex64": "fp32", "complex128": "fp64"}  # fmt: skip
@@ -549,6 +579,7 @@ def precision_of(dtype: str) -> str:
 # ---------------------------------------------------------------- what works past the dispatcher
 
 
+_FUSED_PRODUCT = re.compile(r"_(?:b|add|badd)?mm_|_(?:add)?mv_|_v?dot_")  # in the name of a generated loop
 _TEMPLATE = re.compile(r"micro_gemm|MicroGemm|flex_attention|flash_attention")  # in the source of such a kernel
 
 
@@ -599,6 +630,33 @@ def watch_inductor_triton(module: ModuleType, note: Callable[[Other], None]) -> 
         return run(self, *args, **kwargs)
 
     module.CachingAutotuner.run = counted
+
+
+def watch_compiled_code(module: ModuleType, note: Callable[[Other], None]) -> None:
+    """Inductor's C++ wrapper (``cpp_wrapper``) calls torch past its dispatcher: named when it is loaded."""
+    cache = module.CppWrapperCodeCache
+    for method in ("load_pybinding", "load_pybinding_async"):
+        load = getattr(cache, method).__func__
+
+        def loaded(cls: Any, *args: Any, _load: Callable[..., Any] = load, **kwargs: Any) -> Any:
+            note(("compiled code", "Inductor C++ wrapper"))
+            return _load(cls, *args, **kwargs)
+
+        setattr(cache, method, classmethod(loaded))  # type: ignore[arg-type]
+
+
+def watch_ahead_of_time(module: Any, note: Callable[[Other], None]) -> None:
+    """The same for models that AOTInductor compiled, when they run."""
+    for runner in (getattr(module, name) for name in dir(module) if name.startswith("AOTIModel")):
+        for method in ("run", "boxed_run"):
+            if hasattr(runner, method):
+                run = getattr(runner, method)
+
+                def ran(self: Any, *args: Any, _run: Callable[..., Any] = run, **kwargs: Any) -> Any:
+                    note(("compiled code", "AOTInductor model"))
+                    return _run(self, *args, **kwargs)
+
+                setattr(runner, method, ran)
 
 
 def watch_triton(module: ModuleType, note: Callable[[Other], None]) -> None:
@@ -660,10 +718,11 @@ class Journal:
     """One process's append-only, hash-chained file. A line is written with one call, so only a last one tears."""
 
     def __init__(self, folder: str, identity: dict[str, Any]) -> None:
-        name = "{host}-{boot:.8}-{pid}-{start_ticks}.jsonl".format(**identity)
+        name = "{host}-{boot:.8}-{pid}-{start_ticks}.journal".format(**identity)
         self.path = os.path.join(folder, re.sub(r"[^A-Za-z0-9._-]", "_", name))
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(self.path, flags, 0o644)
+        self._opened = self._now_open()
         self._size = 0
         self._hash = _FIRST_HASH
         self.continues = self._take_up()
@@ -690,13 +749,28 @@ class Journal:
         digest = hashlib.sha256(canonical(line)).hexdigest()
         text = canonical({**line, "hash": digest}) + b"\n"
         try:
+            self._take_back()
             if os.write(self._file, text) != len(text):
-                raise OSError("a short write")
+                self._cut_back()
+                return False
         except OSError:
-            self._cut_back()
             return False
         self._hash, self._size = digest, self._size + len(text)
         return True
+
+    def _now_open(self) -> tuple[int, int] | None:
+        try:
+            status = os.fstat(self._file)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _take_back(self) -> None:
+        """A process may close files that it did not open, and its next one then has our number: never write there."""
+        if self._now_open() != self._opened:
+            self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+            if self._now_open() != self._opened:
+                raise OSError("the journal is not what it was")
 
     def _cut_back(self) -> None:
         try:
@@ -706,7 +780,8 @@ class Journal:
 
     def close(self) -> None:
         """Give the file back, without a further line."""
-        os.close(self._file)
+        if self._now_open() == self._opened:
+            os.close(self._file)
 
 
 # ---------------------------------------------------------------- a process's life
@@ -730,6 +805,7 @@ class Meter:
         self._window_begin_us = now_us()
         self._began = time.monotonic()
         self._ended = False
+        self._said = False
         self._extensions: set[str] = set()
         self._devices = {"cpu"}  # the header has it
 
@@ -748,7 +824,8 @@ class Meter:
             identity = process_identity()
             journal = Journal(self._folder, identity)
             kind = "program" if journal.continues else "header"
-            journal.write(kind, **_header(self._run_id, identity, sorted(self.counter.unwatched)))
+            if not journal.write(kind, **_header(self._run_id, identity, sorted(self.counter.unwatched))):
+                raise OSError("the journal's first line cannot be written")
             self._journal = journal
         return self._journal
 
@@ -762,21 +839,28 @@ class Meter:
             self._write_window()
             if self._ended:
                 self._write_end("after the end")
-        except Exception:
-            # Nothing is lost: the counts stay in memory and the next window tries again.
+        except Exception as problem:
+            # The counts stay in memory and the next window tries again; if the process is killed, they are lost.
             self.counter.deadline = time.monotonic() + _SHORTEST_WINDOW_S
+            self._say_once(problem)
         finally:
             self._lock.release()
 
-    def _write_window(self) -> None:
+    def _say_once(self, problem: Exception) -> None:
+        if not self._said:
+            self._said = True
+            say_that_it_failed(f"process {self._pid}: the analytic meter cannot write its journal: {problem!r:.200}")
+
+    def _write_window(self) -> bool:
+        """Write what came since the last window. False where that failed, so that something is not on disk."""
         self.counter.watch_operators()  # those of extensions loaded since
         self._note_extensions()
         totals = self.counter.totals()
         new = totals.since(self._written)
         if not new.cells and not new.others:
-            return
+            return True
         end_us = now_us()
-        if self._open_journal().write(
+        written = self._open_journal().write(
             "window",
             method="analytic",
             begin_us=self._window_begin_us,
@@ -790,8 +874,10 @@ class Meter:
                 {"kind": kind, "name": name, "calls": str(calls), "family": unbounded_family((kind, name))}
                 for (kind, name), calls in sorted(new.others.items())
             ],
-        ):
+        )
+        if written:
             self._written, self._window_begin_us = totals, end_us
+        return written
 
     def _new_devices(self, counted: Totals) -> list[dict[str, str]]:
         """The accelerators on which operators were counted for the first time: so they are in use already."""
@@ -815,18 +901,22 @@ class Meter:
                 self._extensions.add(name)
                 self.counter.note(("extension", name))
 
-    def _flush(self) -> None:
-        if self._pid == os.getpid() and self._lock.acquire(timeout=2):
-            try:
-                self._write_window()
-            finally:
-                self._lock.release()
+    def _flush(self) -> bool:
+        if self._pid != os.getpid() or not self._lock.acquire(timeout=2):
+            return False
+        try:
+            return self._write_window()
+        except Exception as problem:
+            self._say_once(problem)
+            return False
+        finally:
+            self._lock.release()
 
     def end(self, reason: str) -> None:
         """Write what is left and the journal's end line."""
-        self._flush()
-        # A forked child that never counted anything has no journal, and needs none.
-        if self._journal is not None and not self._ended:
+        # A forked child that never counted anything has no journal, and needs none. Where counts are not on disk,
+        # no end line may say that all is well.
+        if self._flush() and self._journal is not None and not self._ended:
             self._ended = True
             self.counter.deadline = 0.0  # whatever is still counted is written at once
             self._write_end(reason)
@@ -846,10 +936,10 @@ class Meter:
         self._lock = threading.Lock()
         self.counter.forget()
         self._begin()
-        self.counter.deadline = time.monotonic() + _SHORTEST_WINDOW_S
+        self.counter.deadline = 0.0  # its first count opens its journal, so that it is not lost if it is killed
 
 
-def _before(module: Any, name: str, act: Callable[[], None]) -> None:
+def _before(module: Any, name: str, act: Callable[[], object]) -> None:
     """Let ``act`` run before a function of ``module``; whatever it raises stays here."""
     original = getattr(module, name)
 
@@ -924,32 +1014,31 @@ class _ImportWatcher:
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """The spec that the other finders give, its loader followed by our action."""
-        action = self._actions.pop(name, None)
-        if action is None:
+        if name not in self._actions:
             return None
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
             spec = find(name, path, target) if finder is not self and find is not None else None
             if spec is not None:
-                if spec.loader is not None and hasattr(spec.loader, "exec_module"):
-                    _after_loading(spec.loader, action)
+                if hasattr(spec.loader, "exec_module"):
+                    self._act_after_loading(spec.loader, name)
                 return spec
-        self._actions[name] = action  # not there now; it may be later
         return None
 
+    def _act_after_loading(self, loader: Any, name: str) -> None:
+        execute = loader.exec_module
 
-def _after_loading(loader: Any, action: Callable[[ModuleType], None]) -> None:
-    execute = loader.exec_module
+        def loaded(module: ModuleType) -> None:
+            execute(module)
+            del loader.exec_module
+            action = self._actions.pop(name, None)  # only now: a spec may be asked for and thrown away
+            try:
+                if action is not None:
+                    action(module)
+            except Exception as problem:
+                report_problem(f"the analytic meter could not start: {problem!r:.300}")
 
-    def loaded(module: ModuleType) -> None:
-        execute(module)
-        del loader.exec_module
-        try:
-            action(module)
-        except Exception as problem:
-            report_problem(f"the analytic meter could not start: {problem!r:.300}")
-
-    loader.exec_module = loaded
+        loader.exec_module = loaded
 
 
 def report_problem(what: str) -> None:
@@ -961,8 +1050,19 @@ def report_problem(what: str) -> None:
             journal.write("header", **_header(os.environ.get("FTPROF_RUN_ID", ""), identity))
         journal.write("problem", what=what, time_us=now_us())
         journal.close()
+    except Exception as problem:
+        say_that_it_failed(f"process {os.getpid()}: {what}; its journal cannot be written: {problem!r:.200}")
+
+
+def say_that_it_failed(why: str) -> None:
+    """The last resort where there is no journal: a line in a file that all processes of the run share."""
+    try:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        file = os.open(os.path.join(os.environ["FTPROF_RUN_DIR"], "failures.txt"), flags, 0o666)
+        os.write(file, (" ".join(why.split()) + "\n").encode("ascii", "replace"))
+        os.close(file)
     except Exception:
-        pass  # nowhere is left to say it; ftprof's parent finds no journal of this process
+        pass  # nowhere is left to say it: the run directory has gone, and with it the whole record
 
 
 _meter: Meter | None = None
@@ -976,6 +1076,7 @@ def watch_for_torch() -> None:
         _meter = Meter(os.environ["FTPROF_RUN_DIR"], os.environ.get("FTPROF_RUN_ID", ""))
         _meter.start()
         watch_cuda_graphs(sys.modules["torch"].cuda.CUDAGraph, _meter.counter)
+        watch_ahead_of_time(getattr(sys.modules["torch"]._C, "_aoti", None), _meter.counter.note)
 
     def patched(patch: Callable[[ModuleType, Callable[[Other], None]], None]) -> Callable[[ModuleType], None]:
         def act(module: ModuleType) -> None:
@@ -990,6 +1091,7 @@ def watch_for_torch() -> None:
             {
                 "torch": start,
                 "torch._inductor.async_compile": patched(watch_inductor),
+                "torch._inductor.codecache": patched(watch_compiled_code),
                 "torch._inductor.runtime.triton_heuristics": patched(watch_inductor_triton),
                 "triton.runtime.jit": patched(watch_triton),
             }

@@ -20,8 +20,8 @@ def _load_hook():
 def _say_that_it_failed(why):
     """ftprof's parent reads this file: a process that went uncounted must not go unnamed."""
     try:
-        with open(os.path.join(os.environ["FTPROF_RUN_DIR"], "failed-%d.txt" % os.getpid()), "w") as file:
-            file.write(why)
+        with open(os.path.join(os.environ["FTPROF_RUN_DIR"], "failures.txt"), "a") as file:
+            file.write("process %d: %s\n" % (os.getpid(), " ".join(why.split())))
     except Exception:
         pass  # the meter must not break the process that it is in
 
