@@ -99,12 +99,14 @@ def uncounted_text(record: Record) -> str:
     parts = []
     if unbounded:
         named = ", ".join(sorted(work.name for work in unbounded)[:3]) + (", ..." if len(unbounded) > 3 else "")
-        parts.append(f"{named}: no formula, so the total has no upper end")
-    bounded = len(record.uncounted) - len(unbounded)
-    if bounded:
-        parts.append(f"{_number(bounded, 'small operator')} ({_number(bounded_calls, 'call')})")
+        parts.append(f"{named}: so the total has no upper end")
+    small = []
+    if bounded := len(record.uncounted) - len(unbounded):
+        small.append(f"{_number(bounded, 'operator')} ({_number(bounded_calls, 'call')})")
     if record.unwatched:
-        parts.append("element-wise arithmetic")
+        small.append("element-wise arithmetic")
+    if small:
+        parts.append("no formula: " + ", ".join(small))
     return "; ".join(parts) or "nothing that was seen"
 
 

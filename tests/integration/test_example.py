@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from conftest import EXAMPLE, Wrapped, clean_environment
+from conftest import EXAMPLE, REPOSITORY, Wrapped, clean_environment
 
 from ftprof.record import schemas
 
@@ -68,8 +68,14 @@ def test_two_torchrun_processes_are_the_sum_of_both(wrap: Run, tmp_path: Path) -
 @pytest.mark.slow
 def test_the_whole_example_equals_flop_counter_mode(wrap: Run) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    run = wrap([sys.executable, str(EXAMPLE)], env=environment)
+    run = wrap([sys.executable, str(EXAMPLE)], "--base-model", "Llama-3.2-3B", env=environment)
     assert_equal_to_the_operation(run, reference(sys.executable, str(REFERENCE)))
+    shown = (REPOSITORY / "README.md").read_text().partition("<!-- output: example -->")[2].partition("```\n\n")[0]
+    ours = [line for line in shown.splitlines() if line.startswith(("ftprof: ", "  "))]
+    here = ("  devices", "  record", "  next")  # what differs from machine to machine
+    assert [line for line in ours if not line.startswith(here)] == [
+        line for line in run.err.splitlines() if line in ours or line.startswith(("ftprof: ", "  not counted"))
+    ]
 
 
 def test_the_example_knows_nothing_of_ftprof() -> None:

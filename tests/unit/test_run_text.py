@@ -38,7 +38,7 @@ def test_the_closing_block_has_at_most_fifteen_lines_whatever_there_is_to_say() 
     assert "interval [300, no upper end]" in block[0]
     assert any("The policies differ" in line for line in block)
     assert any("reason 0 (and 49 more)" in line for line in block)
-    assert any("kernel 0, kernel 1, kernel 10, ...: no formula" in line for line in block)
+    assert any("kernel 0, kernel 1, kernel 10, ...: so the" in line for line in block)
     assert any("command       exit code 3: this is what ran until then" in line for line in block)
     assert all(len(line) < 80 for line in block)
     assert block[-1] == "  next          /bin/ftprof report record.json"
@@ -67,7 +67,7 @@ def test_shares_by_precision(shares: dict[str, int], text: str) -> None:
 
 def test_what_was_not_counted_is_never_silent() -> None:
     assert uncounted_text(record(uncounted={}, unwatched=())) == "nothing that was seen"
-    assert uncounted_text(record()) == "1 small operator (4 calls); element-wise arithmetic"
+    assert uncounted_text(record()) == "no formula: 1 operator (4 calls), element-wise arithmetic"
 
 
 def test_the_report_names_ranks_commands_and_operators() -> None:

@@ -794,6 +794,7 @@ class Meter:
         self._folder = folder
         self._run_id = run_id
         self._lock = threading.Lock()
+        self._failures = FailureFile(folder)
         self._begin()
         self.counter = OperatorCounter(self._close_window)
         self.counter.deadline = time.monotonic() + _SHORTEST_WINDOW_S
@@ -849,7 +850,12 @@ class Meter:
     def _say_once(self, problem: Exception) -> None:
         if not self._said:
             self._said = True
-            say_that_it_failed(f"process {self._pid}: the analytic meter cannot write its journal: {problem!r:.200}")
+            try:
+                self._failures.say(
+                    f"process {self._pid}: the analytic meter cannot write its journal: {problem!r:.200}"
+                )
+            except OSError:
+                pass  # the run directory has gone, and with it the whole record
 
     def _write_window(self) -> bool:
         """Write what came since the last window. False where that failed, so that something is not on disk."""
@@ -1051,18 +1057,29 @@ def report_problem(what: str) -> None:
         journal.write("problem", what=what, time_us=now_us())
         journal.close()
     except Exception as problem:
-        say_that_it_failed(f"process {os.getpid()}: {what}; its journal cannot be written: {problem!r:.200}")
+        try:
+            why = f"process {os.getpid()}: {what}; its journal cannot be written: {problem!r:.200}"
+            FailureFile(os.environ["FTPROF_RUN_DIR"]).say(why)
+        except Exception:
+            pass  # nowhere is left to say it: the run directory has gone, and with it the whole record
 
 
-def say_that_it_failed(why: str) -> None:
-    """The last resort where there is no journal: a line in a file that all processes of the run share."""
-    try:
+class FailureFile:
+    """The last resort where there is no journal: a file that all processes of the run share.
+
+    It is opened before it is needed, since a fork may have given up the right to open files.
+    """
+
+    def __init__(self, folder: str) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        file = os.open(os.path.join(os.environ["FTPROF_RUN_DIR"], "failures.txt"), flags, 0o666)
-        os.write(file, (" ".join(why.split()) + "\n").encode("ascii", "replace"))
-        os.close(file)
-    except Exception:
-        pass  # nowhere is left to say it: the run directory has gone, and with it the whole record
+        self._file = os.open(os.path.join(folder, "failures.txt"), flags, 0o666)
+        self._opened = os.fstat(self._file)
+
+    def say(self, why: str) -> None:
+        """Write one line, unless the number has come to mean another file."""
+        now = os.fstat(self._file)
+        if (now.st_dev, now.st_ino) == (self._opened.st_dev, self._opened.st_ino):
+            os.write(self._file, (" ".join(why.split()) + "\n").encode("ascii", "replace"))
 
 
 _meter: Meter | None = None
