@@ -56,7 +56,7 @@ class Wrapped:
 def ftprof(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command line and capture both streams."""
     options.setdefault("env", clean_environment())
-    return subprocess.run([FTPROF, *arguments], capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run([FTPROF, *arguments], capture_output=True, text=True, timeout=900, **options)
 
 
 @pytest.fixture

@@ -837,8 +837,7 @@ class Meter:
         try:
             length = min(max((time.monotonic() - self._began) / 60, _SHORTEST_WINDOW_S), _LONGEST_WINDOW_S)
             self.counter.deadline = time.monotonic() + length
-            self._write_window()
-            if self._ended:
+            if self._write_window() and self._ended:
                 self._write_end("after the end")
         except Exception as problem:
             # The counts stay in memory and the next window tries again; if the process is killed, they are lost.
