@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-STUBS = Path(__file__).parents[1] / "native" / "stub_libraries.c"
+STUBS = Path(__file__).parents[2] / "csrc" / "testing" / "stub_libraries.c"
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 WHEEL_13 = "nvidia/cu13/lib/libcupti.so.13"
 WHEEL_12 = "nvidia/cuda_cupti/lib/libcupti.so.12"
@@ -156,7 +156,10 @@ def test_the_first_usable_root_wins(tmp_path: Path) -> None:
     stub_cupti(tmp_path / "old", WHEEL_12, 22, (2023, 5))
     first = stub_cupti(tmp_path / "first", WHEEL_12, 28, (2025, 2))
     second = stub_cupti(tmp_path / "second", WHEEL_13, 130001, (2025, 4))
-    assert load(tmp_path / "old", tmp_path / "first", tmp_path / "second")["path"] == str(first)
+    answer = load(tmp_path / "old", tmp_path / "first", tmp_path / "second")
+    assert answer["path"] == str(first)
+    assert "passed over" in str(answer["warning"])
+    assert "it is CUPTI 12.4" in str(answer["warning"])
     assert load(tmp_path / "old", tmp_path / "second", tmp_path / "first")["path"] == str(second)
     # Where none is usable, the best root's reason is told.
     assert "it is CUPTI 12.4" in str(load(tmp_path / "old", tmp_path / "absent")["line"])
