@@ -252,7 +252,10 @@ def child_of(pid: int) -> int:
 
 
 def test_stop_and_continue_reach_both(tmp_path: Path) -> None:
-    with started(tmp_path, "import time; print('ready', flush=True); time.sleep(8); print('done')") as process:
+    # In a group of its own: the kernel drops the terminal's stop where nobody is left who could continue the group.
+    with started(
+        tmp_path, "import time; print('ready', flush=True); time.sleep(8); print('done')", preexec_fn=os.setpgrp
+    ) as process:
         child = child_of(process.pid)
         process.send_signal(signal.SIGTSTP)
         wait_for_state(child, "T")
