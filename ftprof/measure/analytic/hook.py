@@ -200,7 +200,7 @@ def _may_work(name: str) -> bool:
 
 
 def _takes_numbers_for_tensors(namespace: str, base: str) -> bool:
-    """Whether a number may stand where the schema has a tensor, as in ``x * 2.0``.
+    """Whether a number may stand where a schema of the operator has a tensor, as in ``x * 2.0``.
 
     torch hands such an operand to a kernel written in Python as a plain number, and refuses it on the way back,
     so a kernel of ours would break the user's call (tests/integration/operator_database.py found them all).
@@ -210,7 +210,14 @@ def _takes_numbers_for_tensors(namespace: str, base: str) -> bool:
     if torch._C._should_allow_numbers_as_tensors(base):
         return True
     packet = getattr(getattr(torch.ops, namespace), base.rstrip("_"), None)
-    return packet is not None and any("Scalar" in overload for overload in packet.overloads())
+    if packet is None:
+        return False
+    schemas = [getattr(packet, overload)._schema for overload in packet.overloads()]
+    # An overload of numbers alone (exp, sqrt ...) is TorchScript's own and takes no tensor's place.
+    return any(
+        any("Tensor" in str(argument.type) for argument in schema.arguments) and "Scalar" in schema.overload_name
+        for schema in schemas
+    )
 
 
 def _works_on_tensors(schema: Any) -> bool:
