@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -136,9 +137,12 @@ def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: boo
         raise FtprofError(str(error), error.exit_code) from error
     watcher = live or _Nothing()
     try:
-        return child.wait(watcher)
+        exit_code = child.wait(watcher)
     finally:
         watcher.suspended()
+    if child.killed_by not in (None, signal.SIGINT):  # Ctrl-C lets a process end its journal
+        run.note_problem(f"the command died of signal {child.killed_by}")
+    return exit_code
 
 
 def _finish(

@@ -52,6 +52,7 @@ class Child:
 
         From here on ftprof's own signals stay blocked, so that none of them ends it before the record is written.
         """
+        self.killed_by: int | None = None  # the signal that ended it, once it has ended
         self._waited_for = _FORWARDED | {signal.SIGCHLD}
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, it would hide the exit code
         before = signal.pthread_sigmask(signal.SIG_BLOCK, self._waited_for)
@@ -81,7 +82,8 @@ class Child:
                 stop_asked = stop_asked or received.si_signo == signal.SIGTSTP
             pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)
             if pid and not os.WIFSTOPPED(status):
-                return _exit_code(status)
+                self.killed_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+                return os.WEXITSTATUS(status) if self.killed_by is None else 128 + self.killed_by
             if pid and stop_asked:
                 # The shell waits for ftprof: it must stop too. One who stops the command alone will also continue
                 # it alone, so that ftprof goes on.
@@ -92,9 +94,3 @@ class Child:
     def _send(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):  # it has just ended; the wait that follows finds it
             os.kill(self.pid, number)
-
-
-def _exit_code(status: int) -> int:
-    if os.WIFSIGNALED(status):
-        return 128 + os.WTERMSIG(status)
-    return os.WEXITSTATUS(status)

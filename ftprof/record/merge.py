@@ -35,9 +35,9 @@ def merge_journals(folder: Path) -> Record:
     refuse_twice((journal.identity, journal.path.name) for journal in processes)
     reasons = [f"{path.name}: killed before its first line was written" for path, j in journals if j is None]
     reasons += _failures(folder / "failures.txt")
-    reasons += _run_reasons(runs)
     for journal in processes:
         reasons += _process_reasons(journal)
+    reasons += _run_reasons(runs)
     return _record(
         reasons=reasons,
         runs=tuple(_run_info(journal) for journal in runs),
