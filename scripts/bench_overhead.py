@@ -40,7 +40,8 @@ def cost(run):
     return sorted(best)[2]
 torch.set_num_threads(1)
 print(json.dumps({"aten.mm": cost(lambda: torch.mm(a, a)), "aten.addmm": cost(lambda: torch.addmm(bias, a, a)),
-                  "aten.sum (no formula)": cost(lambda: a.sum()), "aten.add (not watched)": cost(lambda: a + a)}))
+                  "aten.sum (no formula)": cost(lambda: a.sum()), "aten.add (no formula)": cost(lambda: a + a),
+                  "aten.mul by a number (no formula)": cost(lambda: a * 2.0)}))
 """
 
 

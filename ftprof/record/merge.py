@@ -13,7 +13,7 @@ from ftprof.record.record import ProcessRecord, Record, RunInfo
 
 NO_PROCESS = "no Python process that imports torch was seen"
 NO_FORMULA = "what ran has no formula (see 'not counted')"
-NO_WORK = "only element-wise arithmetic ran, if anything"
+NO_WORK = "torch was imported, but no operator ran"
 
 
 def merge_journals(folder: Path) -> Record:

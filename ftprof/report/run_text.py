@@ -104,7 +104,7 @@ def uncounted_text(record: Record) -> str:
     if bounded := len(record.uncounted) - len(unbounded):
         small.append(f"{_number(bounded, 'operator')} ({_number(bounded_calls, 'call')})")
     if record.unwatched:
-        small.append("element-wise arithmetic")
+        small.append(f"{_number(len(record.unwatched), 'operator')} (calls not known)")
     if small:
         parts.append("no formula: " + ", ".join(small))
     return "; ".join(parts) or "nothing that was seen"
@@ -153,7 +153,7 @@ def _uncounted_table(record: Record) -> list[str]:
     ]
     if record.unwatched:
         some = ", ".join(name.partition("::")[2] for name in record.unwatched if "::_" not in name and name[-1] != "_")
-        text = f"{len(record.unwatched)} element-wise operators, not watched call by call (all in the record): {some}"
+        text = f"{_number(len(record.unwatched), 'operator')} whose calls are not known (all in the record): {some}"
         lines += textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="    ", max_lines=3)
     return lines or ["  nothing that was seen"]
 

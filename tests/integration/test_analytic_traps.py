@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,8 +164,56 @@ def test_operators_without_a_formula_are_named_with_their_calls(wrap_python: Run
     named = run.not_counted()
     assert named["aten::_softmax"] == {"kind": "operator", "name": "aten::_softmax", "family": None, "calls": "7"}
     assert {"aten::_fft_r2c", "aten::linalg_inv_ex"} <= set(named)
-    assert "aten::mul" in run.record["not_watched"]
+    assert run.record["not_watched"] == []
     assert run.record["high"] == run.record["flops"]
+
+
+def test_operators_that_take_a_number_for_a_tensor_are_named_with_their_calls(wrap_python: Run) -> None:
+    """torch hands the number to a kernel in Python unmarked: results must have the types of a bare run."""
+    program = """
+        import torch, threading
+        x = torch.ones(4, 4, requires_grad=True); torch.ones(2, 2) @ torch.ones(2, 2)
+        for factor in (2.5, 2.5, 3, True, 1 + 2j, float("nan"), -0.0, 0.0): (x.detach() * factor)
+        for d in (torch.int8, torch.bfloat16, torch.bool):
+            print([(torch.ones(3, dtype=d) * n).dtype for n in (3, 2.5, 1j)])
+        print(torch.ones(1) / (torch.ones(1) * -0.0), torch.ones(1) / (torch.ones(1) * 0.0))
+        with torch.autograd.graph.save_on_cpu(): (x * 7.25 * x).sum().backward()
+        (2 ** x).sum().backward(); print(x.grad[0, 0].item())
+        with torch.inference_mode(): print((torch.ones(3) * 11).is_inference())
+        with torch.device("meta"): print((torch.ones(3) * 17.5).device)
+        with torch.no_grad(): print((x * 19.5).requires_grad)
+        print(torch.func.vmap(torch.func.grad(lambda y: y * 23.5))(torch.ones(3)))
+        t = threading.Thread(target=lambda: print(torch.ones(2) - 29)); t.start(); t.join()
+        print(torch.jit.trace(lambda y: y * 31 + 1, torch.ones(2))(torch.ones(2)))
+        torch._foreach_mul([torch.ones(2)], 37.0)
+        """
+    run = wrap_python(program)
+    bare = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, env=clean_environment()
+    )
+    assert (run.code, run.out) == (bare.returncode, bare.stdout), run.err
+    named = run.not_counted()
+    assert run.record["not_watched"] == []
+    assert int(named["aten::mul.Tensor"]["calls"]) >= 8 + 9 + 2
+    assert int(named["aten::sub.Tensor"]["calls"]) >= 1
+    assert named["aten::_foreach_mul.Scalar"]["calls"] == "1"
+    assert run.record["high"] == run.record["flops"]
+
+
+def test_a_torch_that_gives_no_marked_number_out_has_its_arithmetic_named_as_a_class(wrap_python: Run) -> None:
+    run = wrap_python(
+        """
+        import sys
+        hook = sys.modules["_ftprof_hook"]
+        hook._NumberTensors._make = lambda self, number: number.no_such_attribute
+        import torch
+        torch.ones(2, 2) @ torch.ones(2, 2)
+        print((torch.ones(3, dtype=torch.int8) * 3).dtype)
+        """
+    )
+    assert run.out == "torch.int8\n"
+    assert "aten::mul" in run.record["not_watched"]
+    assert run.record["high"] == run.record["flops"] == "16"
 
 
 def test_an_unknown_operator_leaves_the_interval_open(wrap_python: Run) -> None:

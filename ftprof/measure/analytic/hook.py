@@ -27,6 +27,7 @@ _FIRST_HASH = "0" * 64
 _SHORTEST_WINDOW_S = 1.0
 _LONGEST_WINDOW_S = 30.0
 _KNOWN_SHAPES = 4096
+_KNOWN_NUMBERS = 4096
 Cell = tuple[str, str, str]  # operator, precision, device
 Other = tuple[str, str]  # what kind of thing went uncounted, and its name
 
@@ -199,11 +200,67 @@ def _may_work(name: str) -> bool:
     return not has(name, "CompositeImplicitAutograd") and not has(name, "BackendSelect")
 
 
+class _NumberTensors:
+    """Plain numbers as the marked tensors ("wrapped numbers") that torch makes of them for ``x * 2.0``.
+
+    Where a schema has a tensor and the user gave a number, torch passes a tensor of no dimension, marked so that it
+    does not widen the result. A kernel in Python gets the plain number instead, and torch refuses that on the way
+    back. Python cannot mark a tensor, but autograd keeps the marked operand of a product and gives it out.
+    """
+
+    def __init__(self) -> None:
+        import torch
+
+        # A kernel runs below autograd: the thread's state is exchanged for this one while a number is made.
+        self._include = torch._C._dispatch_tls_local_include_set()
+        self._exclude = torch._C._dispatch_tls_local_exclude_set()
+        self.factor = torch.ones((), device="cpu", requires_grad=True)
+        self._product = torch.ones((), device="cpu")
+        self._known: dict[tuple[type, Any], Any] = {}
+        marked = self.of(2)
+        if torch.result_type(torch.ones((), device="cpu", dtype=torch.int8), marked) != torch.int8:
+            raise RuntimeError("this torch gives no marked number out")
+
+    def of(self, number: Any) -> Any:
+        """The tensor that stands for ``number``, which nobody may write to."""
+        key = (type(number), number)
+        found = self._known.get(key)
+        if found is None:
+            found = self._make(number)
+            if number != 0 and number == number:  # -0.0 equals 0.0, and nan nothing
+                if len(self._known) >= _KNOWN_NUMBERS:
+                    self._known.clear()
+                self._known[key] = found
+        return found
+
+    def _make(self, number: Any) -> Any:
+        import torch
+
+        with (
+            torch._C._ForceDispatchKeyGuard(self._include, self._exclude),
+            torch._C.DisableTorchFunction(),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
+            return (self.factor * number).grad_fn._saved_other
+
+    def product(self) -> Any:
+        """What a product with ``factor`` gives: anything, as long as autograd may keep a history of it."""
+        return self._product.detach()
+
+
+def _number_tensors() -> _NumberTensors | None:
+    """None with a torch whose autograd keeps its operands in another way."""
+    try:
+        return _NumberTensors()
+    except (AttributeError, RuntimeError, TypeError):
+        return None
+
+
 def _takes_numbers_for_tensors(namespace: str, base: str) -> bool:
     """Whether a number may stand where a schema of the operator has a tensor, as in ``x * 2.0``.
 
-    torch hands such an operand to a kernel written in Python as a plain number, and refuses it on the way back,
-    so a kernel of ours would break the user's call (tests/integration/operator_database.py found them all).
+    Only where torch gives out no marked number: a kernel of ours would then break the user's call.
     """
     import torch
 
@@ -217,6 +274,15 @@ def _takes_numbers_for_tensors(namespace: str, base: str) -> bool:
     return any(
         any("Tensor" in str(argument.type) for argument in schema.arguments) and "Scalar" in schema.overload_name
         for schema in schemas
+    )
+
+
+def _number_positions(schema: Any) -> tuple[int, ...]:
+    """Where a schema has a tensor that it only reads, for which torch may pass a number."""
+    return tuple(
+        position
+        for position, argument in enumerate(schema.arguments)
+        if str(argument.type) in ("Tensor", "Optional[Tensor]") and argument.alias_info is None
     )
 
 
@@ -349,6 +415,7 @@ class OperatorCounter:
         self._strided = torch.strided
         self._below = torch._C._dispatch_keyset_full_after(torch._C.DispatchKey.BackendSelect)
         self._formulas = _all_formulas()
+        self._numbers = _number_tensors()
         self._kernels: set[Any] = set()  # the code of every kernel below
         self._tracing = _tracing_classes()
 
@@ -376,7 +443,7 @@ class OperatorCounter:
         op = getattr(getattr(getattr(torch.ops, namespace), base), overload or "default")
         if formula is None and not _works_on_tensors(op._schema):
             return
-        if formula is None and _takes_numbers_for_tensors(namespace, base):
+        if formula is None and self._numbers is None and _takes_numbers_for_tensors(namespace, base):
             self.unwatched.add(f"{namespace}::{base}")
             return
         call = op._handle.redispatch_boxed if hasattr(op, "_handle") else op.redispatch
@@ -385,7 +452,7 @@ class OperatorCounter:
         elif unbounded_family(("operator", name)):
             kernel = self._family_kernel(("operator", name), call)
         else:
-            kernel = self._naming_kernel(("operator", name), call)
+            kernel = self._naming_kernel(("operator", name), call, op._schema)
         self._kernels.add(kernel.__code__)
         if namespace not in self._libraries:
             # Kept for ever: a kernel may be called from a thread of torch until the very end.
@@ -459,10 +526,17 @@ class OperatorCounter:
 
         return named
 
-    def _naming_kernel(self, other: Other, call: Callable[..., Any]) -> Callable[..., Any]:
+    def _naming_kernel(self, other: Other, call: Callable[..., Any], schema: Any) -> Callable[..., Any]:
         local, below, plain = self._local, self._below, self._plain
+        numbers: Any = self._numbers
+        positions = _number_positions(schema) if numbers is not None else ()
 
         def named(keyset: Any, *args: Any, **kwargs: Any) -> Any:
+            for position in positions:
+                if position < len(args) and type(args[position]) in _NUMBERS:
+                    if args[0] is numbers.factor:
+                        return numbers.product()  # this call is the one that makes a marked number
+                    args = (*args[:position], numbers.of(args[position]), *args[position + 1 :])
             tally = local.tally
             if not tally.inside or not self._is_inner(tally):
                 first: Any = args[0] if args else None
@@ -570,6 +644,7 @@ def _tracing_classes() -> tuple[type, ...]:
 # What an operator itself raises: then it did not run, or its memory did not suffice.
 _TORCHS_OWN_ERRORS = (RuntimeError, TypeError, ValueError, IndexError)
 _UNKNOWN: Any = object()
+_NUMBERS = frozenset((bool, int, float, complex))
 _PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float64": "fp64", "complex32": "fp16",
                "complex64": "fp32", "complex128": "fp64"}  # fmt: skip
 
