@@ -435,7 +435,8 @@ def test_an_interrupted_operator_leaves_the_interval_open(wrap_python: Run) -> N
     run = wrap_python(
         WORK
         + """
-import _thread, threading
+import _thread, signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 work()
 big = torch.ones(2500, 2500)
 threading.Timer(0.05, _thread.interrupt_main).start()
