@@ -15,11 +15,14 @@ std::string Joined(const std::vector<std::string>& names) {
 
 }  // namespace
 
-HostProfiler::HostProfiler(const Library& library, const std::string& chip) : library_(&library) {
+HostProfiler::HostProfiler(const Library& library, const std::string& chip,
+                           const std::vector<std::uint8_t>& availability)
+    : library_(&library) {
   CUpti_Profiler_Host_Initialize_Params params{};
   params.structSize = CUpti_Profiler_Host_Initialize_Params_STRUCT_SIZE;
   params.profilerType = CUPTI_PROFILER_TYPE_RANGE_PROFILER;
   params.pChipName = chip.c_str();
+  params.pCounterAvailabilityImage = availability.empty() ? nullptr : availability.data();
   library.Check(library.api().host_initialize(&params), "cuptiProfilerHostInitialize",
                 "chip " + chip);
   object_ = params.pHostObject;
@@ -107,6 +110,27 @@ std::vector<std::uint8_t> HostProfiler::ConfigImage() const {
   library_->Check(library_->api().host_get_config_image(&params),
                   "cuptiProfilerHostGetConfigImage");
   return image;
+}
+
+std::vector<double> HostProfiler::Evaluate(const std::vector<std::uint8_t>& counter_data,
+                                           std::size_t range,
+                                           const std::vector<std::string>& names) const {
+  std::vector<const char*> pointers;
+  pointers.reserve(names.size());
+  for (const std::string& name : names) pointers.push_back(name.c_str());
+  std::vector<double> values(names.size());
+  CUpti_Profiler_Host_EvaluateToGpuValues_Params params{};
+  params.structSize = CUpti_Profiler_Host_EvaluateToGpuValues_Params_STRUCT_SIZE;
+  params.pHostObject = object_;
+  params.pCounterDataImage = counter_data.data();
+  params.counterDataImageSize = counter_data.size();
+  params.rangeIndex = range;
+  params.ppMetricNames = pointers.data();
+  params.numMetrics = pointers.size();
+  params.pMetricValues = values.data();
+  library_->Check(library_->target().host_evaluate(&params), "cuptiProfilerHostEvaluateToGpuValues",
+                  Joined(names));
+  return values;
 }
 
 std::vector<std::string> SupportedChips(const Library& library) {

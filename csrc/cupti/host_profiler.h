@@ -25,7 +25,9 @@ struct MetricProperties {
 class HostProfiler {
  public:
   // library must outlive this object. Throws CuptiError for a chip that CUPTI does not know.
-  HostProfiler(const Library& library, const std::string& chip);
+  // availability is the image that a context gave of the counters that it can read; empty: all.
+  HostProfiler(const Library& library, const std::string& chip,
+               const std::vector<std::uint8_t>& availability = {});
   ~HostProfiler();
   HostProfiler(HostProfiler&& other) noexcept;
   HostProfiler& operator=(HostProfiler&& other) noexcept;
@@ -44,6 +46,9 @@ class HostProfiler {
   void AddMetrics(const std::vector<std::string>& names);
   // The configuration of the metrics added. CUPTI keeps a pointer to it once a session uses it.
   std::vector<std::uint8_t> ConfigImage() const;
+  // The values of the metrics in one range of a decoded counter-data image.
+  std::vector<double> Evaluate(const std::vector<std::uint8_t>& counter_data, std::size_t range,
+                               const std::vector<std::string>& names) const;
 
  private:
   const Library* library_;

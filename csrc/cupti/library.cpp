@@ -75,6 +75,47 @@ Api ResolveAll(const SharedObject& cupti) {
   return api;
 }
 
+// Resolves what it can: a CUPTI that lacks some of it can still plan.
+class TargetResolver {
+ public:
+  explicit TargetResolver(const SharedObject& cupti) : cupti_(cupti) {}
+
+  template <typename Function>
+  void operator()(const char* symbol, Function* function) {
+    if (!cupti_.Find(symbol, function) && api.missing == nullptr) api.missing = symbol;
+  }
+
+  TargetApi api;
+
+ private:
+  const SharedObject& cupti_;
+};
+
+TargetApi ResolveTarget(const SharedObject& cupti) {
+  TargetResolver resolve(cupti);
+  TargetApi& api = resolve.api;
+  resolve("cuptiProfilerInitialize", &api.initialize);
+  resolve("cuptiDeviceGetChipName", &api.get_chip_name);
+  resolve("cuptiProfilerDeviceSupported", &api.device_supported);
+  resolve("cuptiProfilerGetCounterAvailability", &api.get_counter_availability);
+  resolve("cuptiProfilerHostEvaluateToGpuValues", &api.host_evaluate);
+  resolve("cuptiRangeProfilerEnable", &api.range_enable);
+  resolve("cuptiRangeProfilerDisable", &api.range_disable);
+  resolve("cuptiRangeProfilerGetCounterDataSize", &api.range_get_counter_data_size);
+  resolve("cuptiRangeProfilerCounterDataImageInitialize", &api.range_initialize_image);
+  resolve("cuptiRangeProfilerSetConfig", &api.range_set_config);
+  resolve("cuptiRangeProfilerStart", &api.range_start);
+  resolve("cuptiRangeProfilerStop", &api.range_stop);
+  resolve("cuptiRangeProfilerPushRange", &api.range_push);
+  resolve("cuptiRangeProfilerPopRange", &api.range_pop);
+  resolve("cuptiRangeProfilerDecodeData", &api.range_decode);
+  resolve("cuptiRangeProfilerGetCounterDataInfo", &api.range_get_info);
+  resolve("cuptiSubscribe", &api.subscribe);
+  resolve("cuptiUnsubscribe", &api.unsubscribe);
+  resolve("cuptiEnableCallback", &api.enable_callback);
+  return api;
+}
+
 std::uint32_t QueryApiVersion(const SharedObject& cupti) {
   decltype(&cuptiGetVersion) get_version = nullptr;
   Resolve(cupti, "cuptiGetVersion", &get_version);
@@ -120,7 +161,17 @@ std::string WarningFor(const Version& release) {
 
 }  // namespace
 
-Library::Library(Api api, LibraryInfo info) : api_(api), info_(std::move(info)) {}
+Library::Library(Api api, TargetApi target, LibraryInfo info)
+    : api_(api), target_(target), info_(std::move(info)) {}
+
+const TargetApi& Library::target() const {
+  if (target_.missing != nullptr) {
+    throw CuptiError(
+        "load " + info_.path, 0, std::string("it has no ") + target_.missing,
+        "counting needs CUPTI of CUDA 12.6 Update 2 or newer; " + std::string(kInstallRemedy));
+  }
+  return target_;
+}
 
 Library Library::LoadFile(const std::string& path, const std::string& origin) {
   Perfworks perfworks = LoadPerfworks(fs::path(path).parent_path().string());
@@ -138,11 +189,12 @@ Library Library::LoadFile(const std::string& path, const std::string& origin) {
   info.version = release.Text();
   info.warning = WarningFor(release);
   const Api api = ResolveAll(cupti);
+  const TargetApi target = ResolveTarget(cupti);
 
   cupti.KeepMapped();
   perfworks.host.KeepMapped();
   perfworks.target.KeepMapped();
-  return Library(api, std::move(info));
+  return Library(api, target, std::move(info));
 }
 
 Library Library::Load(const std::vector<SearchRoot>& roots) {

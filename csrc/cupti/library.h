@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "cupti/api.h"
+#include "cupti/target_api.h"
 
 namespace ftprof::cupti {
 
@@ -35,16 +38,24 @@ class Library {
 
   const Api& api() const noexcept { return api_; }
   const LibraryInfo& info() const noexcept { return info_; }
+  // Throws CuptiError where this CUPTI is too old to count.
+  const TargetApi& target() const;
+
+  // CUPTI's host API is called by one thread at a time; whoever has several holds this while
+  // calling it.
+  std::mutex& host_mutex() const noexcept { return *host_mutex_; }
 
   // Throws CuptiError if result is no success. about (may be empty) says what the call was for.
   void Check(CUptiResult result, const char* call, const std::string& about = {}) const;
 
  private:
-  Library(Api api, LibraryInfo info);
+  Library(Api api, TargetApi target, LibraryInfo info);
   static Library LoadFile(const std::string& path, const std::string& origin);
 
   Api api_;
+  TargetApi target_;
   LibraryInfo info_;
+  std::shared_ptr<std::mutex> host_mutex_ = std::make_shared<std::mutex>();
 };
 
 }  // namespace ftprof::cupti

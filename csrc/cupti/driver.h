@@ -1,0 +1,79 @@
+// The CUDA driver's functions that the meter needs, from the libcuda that the process has mapped
+// already.
+#pragma once
+
+#include <cuda.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace ftprof::cupti {
+
+struct DeviceInfo {
+  int ordinal = 0;  // as the process numbers its visible devices
+  std::string name;
+  std::string uuid;        // "GPU-...", as NVML writes it
+  std::string capability;  // "9.0"
+  int multiprocessors = 0;
+  int clock_khz = 0;  // the highest that the driver gives
+};
+
+// Every call throws CuptiError with the driver's own name for what went wrong.
+class Driver {
+ public:
+  // Throws where no libcuda is mapped: a process without one has no GPU work to count.
+  static Driver FromMapped();
+
+  int Version() const;
+  int DeviceCount() const;
+  DeviceInfo Describe(int ordinal) const;
+  bool PrimaryContextIsActive(int ordinal) const;
+  CUcontext RetainPrimaryContext(int ordinal) const;
+  void ReleasePrimaryContext(int ordinal) const noexcept;
+  void MakeCurrent(CUcontext context) const;
+  CUdevice CurrentDevice() const;
+  // A synchronising call of a thread in any other mode invalidates a capture that another thread
+  // has under way (CUDA driver API, cuThreadExchangeStreamCaptureMode).
+  void RelaxCaptureMode() const;
+
+ private:
+  Driver() = default;
+  void Check(CUresult result, const char* call) const;
+
+  decltype(&cuDriverGetVersion) driver_get_version_ = nullptr;
+  decltype(&cuDeviceGet) device_get_ = nullptr;
+  decltype(&cuDeviceGetCount) device_get_count_ = nullptr;
+  decltype(&cuDeviceGetName) device_get_name_ = nullptr;
+  decltype(&cuDeviceGetUuid) device_get_uuid_ = nullptr;
+  decltype(&cuDeviceGetAttribute) device_get_attribute_ = nullptr;
+  decltype(&cuDevicePrimaryCtxGetState) primary_get_state_ = nullptr;
+  decltype(&cuDevicePrimaryCtxRetain) primary_retain_ = nullptr;
+  decltype(&cuDevicePrimaryCtxRelease) primary_release_ = nullptr;
+  decltype(&cuCtxSetCurrent) set_current_ = nullptr;
+  decltype(&cuCtxGetDevice) context_get_device_ = nullptr;
+  decltype(&cuThreadExchangeStreamCaptureMode) exchange_capture_mode_ = nullptr;
+  decltype(&cuGetErrorName) get_error_name_ = nullptr;
+};
+
+// A primary context that the application keeps alive, retained for the life of this object.
+class PrimaryContext {
+ public:
+  PrimaryContext(const Driver& driver, int ordinal);
+  ~PrimaryContext();
+  PrimaryContext(PrimaryContext&& other) noexcept;
+  PrimaryContext& operator=(PrimaryContext&& other) noexcept;
+  PrimaryContext(const PrimaryContext&) = delete;
+  PrimaryContext& operator=(const PrimaryContext&) = delete;
+
+  CUcontext get() const noexcept { return context_; }
+  // It was destroyed: there is nothing to release.
+  void Forget() noexcept { context_ = nullptr; }
+
+ private:
+  const Driver* driver_;
+  int ordinal_;
+  CUcontext context_ = nullptr;
+};
+
+}  // namespace ftprof::cupti

@@ -1,0 +1,258 @@
+#include "cupti/range_profiler.h"
+
+#include <cmath>
+#include <utility>
+
+#include "cupti/error.h"
+
+namespace ftprof::cupti {
+namespace {
+
+// CUPTI evaluates to double: from here on a count may have been rounded.
+constexpr double kFirstInexact = 9007199254740992.0;  // 2^53
+
+template <typename Params>
+Params Sized(std::size_t size) {
+  Params params{};
+  params.structSize = size;
+  return params;
+}
+
+std::vector<const char*> Pointers(const std::vector<std::string>& names) {
+  std::vector<const char*> pointers;
+  pointers.reserve(names.size());
+  for (const std::string& name : names) pointers.push_back(name.c_str());
+  return pointers;
+}
+
+// The device's own answer, by CUpti_Profiler_DeviceSupported_Params.
+struct Obstacle {
+  CUpti_Profiler_Support_Level level;
+  const char* what;
+};
+
+}  // namespace
+
+void InitializeProfiler(const Library& library) {
+  auto params =
+      Sized<CUpti_Profiler_Initialize_Params>(CUpti_Profiler_Initialize_Params_STRUCT_SIZE);
+  library.Check(library.target().initialize(&params), "cuptiProfilerInitialize");
+}
+
+std::string ChipName(const Library& library, int device) {
+  auto params = Sized<CUpti_Device_GetChipName_Params>(CUpti_Device_GetChipName_Params_STRUCT_SIZE);
+  params.deviceIndex = static_cast<std::size_t>(device);
+  library.Check(library.target().get_chip_name(&params), "cuptiDeviceGetChipName");
+  return params.pChipName != nullptr ? params.pChipName : "";
+}
+
+std::string WhyUnsupported(const Library& library, CUdevice device) {
+  auto params = Sized<CUpti_Profiler_DeviceSupported_Params>(
+      CUpti_Profiler_DeviceSupported_Params_STRUCT_SIZE);
+  params.cuDevice = device;
+  params.api = CUPTI_PROFILER_RANGE_PROFILING;
+  library.Check(library.target().device_supported(&params), "cuptiProfilerDeviceSupported");
+  if (params.isSupported == CUPTI_PROFILER_CONFIGURATION_SUPPORTED) return {};
+  const Obstacle obstacles[] = {
+      {params.architecture, "its architecture is too old"},
+      {params.sli, "SLI is on"},
+      {params.vGpu, "it is a vGPU whose profiling is off"},
+      {params.confidentialCompute, "confidential computing is on"},
+      {params.cmp, "it is a mining processor"},
+      {params.wsl, "WSL does not allow it"},
+  };
+  for (const Obstacle& obstacle : obstacles) {
+    if (obstacle.level == CUPTI_PROFILER_CONFIGURATION_UNSUPPORTED ||
+        obstacle.level == CUPTI_PROFILER_CONFIGURATION_DISABLED) {
+      return obstacle.what;
+    }
+  }
+  return "CUPTI does not say why";
+}
+
+std::vector<std::uint8_t> CounterAvailability(const Library& library, CUcontext context) {
+  auto params = Sized<CUpti_Profiler_GetCounterAvailability_Params>(
+      CUpti_Profiler_GetCounterAvailability_Params_STRUCT_SIZE);
+  params.ctx = context;
+  constexpr char kCall[] = "cuptiProfilerGetCounterAvailability";
+  library.Check(library.target().get_counter_availability(&params), kCall);
+  std::vector<std::uint8_t> image(params.counterAvailabilityImageSize);
+  params.pCounterAvailabilityImage = image.data();
+  library.Check(library.target().get_counter_availability(&params), kCall);
+  return image;
+}
+
+RangeProfiler::RangeProfiler(const Library& library, CUcontext context) : library_(&library) {
+  auto params =
+      Sized<CUpti_RangeProfiler_Enable_Params>(CUpti_RangeProfiler_Enable_Params_STRUCT_SIZE);
+  params.ctx = context;
+  library.Check(library.target().range_enable(&params), "cuptiRangeProfilerEnable");
+  object_ = params.pRangeProfilerObject;
+}
+
+RangeProfiler::~RangeProfiler() {
+  if (object_ == nullptr) return;
+  auto params =
+      Sized<CUpti_RangeProfiler_Disable_Params>(CUpti_RangeProfiler_Disable_Params_STRUCT_SIZE);
+  params.pRangeProfilerObject = object_;
+  (void)library_->target().range_disable(&params);
+}
+
+RangeProfiler::RangeProfiler(RangeProfiler&& other) noexcept
+    : library_(other.library_), object_(std::exchange(other.object_, nullptr)) {}
+
+RangeProfiler& RangeProfiler::operator=(RangeProfiler&& other) noexcept {
+  std::swap(library_, other.library_);
+  std::swap(object_, other.object_);
+  return *this;
+}
+
+GroupImages::GroupImages(const Library& library, const std::string& chip,
+                         const std::vector<std::uint8_t>& availability,
+                         std::vector<std::string> metrics)
+    : library_(&library), metrics_(std::move(metrics)), host_(library, chip, availability) {
+  host_.AddMetrics(metrics_);
+  config_ = host_.ConfigImage();
+  const std::size_t passes = NumPasses(library, config_);
+  if (passes != 1) {
+    throw CuptiError("plan a group", 0,
+                     "it takes " + std::to_string(passes) + " passes on this device", {});
+  }
+}
+
+void GroupImages::Configure(const RangeProfiler& profiler) {
+  const TargetApi& api = library_->target();
+  std::vector<const char*> names = Pointers(metrics_);
+  // Each time: the profiler initialises an image for the metrics that were named last.
+  auto size = Sized<CUpti_RangeProfiler_GetCounterDataSize_Params>(
+      CUpti_RangeProfiler_GetCounterDataSize_Params_STRUCT_SIZE);
+  size.pRangeProfilerObject = profiler.get();
+  size.pMetricNames = names.data();
+  size.numMetrics = names.size();
+  size.maxNumOfRanges = 1;
+  size.maxNumRangeTreeNodes = 1;
+  library_->Check(api.range_get_counter_data_size(&size), "cuptiRangeProfilerGetCounterDataSize");
+  data_.resize(size.counterDataSize);
+  auto image = Sized<CUpti_RangeProfiler_CounterDataImage_Initialize_Params>(
+      CUpti_RangeProfiler_CounterDataImage_Initialize_Params_STRUCT_SIZE);
+  image.pRangeProfilerObject = profiler.get();
+  image.counterDataSize = data_.size();
+  image.pCounterData = data_.data();
+  library_->Check(api.range_initialize_image(&image),
+                  "cuptiRangeProfilerCounterDataImageInitialize");
+  auto config =
+      Sized<CUpti_RangeProfiler_SetConfig_Params>(CUpti_RangeProfiler_SetConfig_Params_STRUCT_SIZE);
+  config.pRangeProfilerObject = profiler.get();
+  config.configSize = config_.size();
+  config.pConfig = config_.data();
+  config.counterDataImageSize = data_.size();
+  config.pCounterDataImage = data_.data();
+  config.range = CUPTI_UserRange;
+  config.replayMode = CUPTI_UserReplay;
+  config.maxRangesPerPass = 1;
+  config.numNestingLevels = 1;
+  config.minNestingLevel = 1;
+  config.passIndex = 0;
+  config.targetNestingLevel = 1;
+  library_->Check(api.range_set_config(&config), "cuptiRangeProfilerSetConfig");
+}
+
+std::vector<std::uint64_t> GroupImages::Counts() const {
+  auto info = Sized<CUpti_RangeProfiler_GetCounterDataInfo_Params>(
+      CUpti_RangeProfiler_GetCounterDataInfo_Params_STRUCT_SIZE);
+  info.pCounterDataImage = data_.data();
+  info.counterDataImageSize = data_.size();
+  constexpr char kInfo[] = "cuptiRangeProfilerGetCounterDataInfo";
+  library_->Check(library_->target().range_get_info(&info), kInfo);
+  if (info.numTotalRanges != 1) {
+    throw CuptiError(
+        kInfo, 0, std::to_string(info.numTotalRanges) + " ranges were decoded instead of one", {});
+  }
+  std::vector<std::uint64_t> counts;
+  const std::vector<double> values = host_.Evaluate(data_, 0, metrics_);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (!(values[i] >= 0 && values[i] < kFirstInexact) || std::nearbyint(values[i]) != values[i]) {
+      throw CuptiError("cuptiProfilerHostEvaluateToGpuValues", 0,
+                       metrics_[i] + " is no exact count: " + std::to_string(values[i]), {});
+    }
+    counts.push_back(static_cast<std::uint64_t>(values[i]));
+  }
+  return counts;
+}
+
+CountedRange::CountedRange(const RangeProfiler& profiler, const std::string& name)
+    : profiler_(&profiler), name_(name) {
+  const Library& library = profiler.library();
+  auto start =
+      Sized<CUpti_RangeProfiler_Start_Params>(CUpti_RangeProfiler_Start_Params_STRUCT_SIZE);
+  start.pRangeProfilerObject = profiler.get();
+  library.Check(library.target().range_start(&start), "cuptiRangeProfilerStart");
+  started_ = true;
+  auto push =
+      Sized<CUpti_RangeProfiler_PushRange_Params>(CUpti_RangeProfiler_PushRange_Params_STRUCT_SIZE);
+  push.pRangeProfilerObject = profiler.get();
+  push.pRangeName = name_.c_str();
+  const CUptiResult result = library.target().range_push(&push);
+  if (result != CUPTI_SUCCESS) {
+    try {
+      Stop();  // a constructor that throws has no destructor
+    } catch (const CuptiError&) {
+      // What is to be told is the push.
+    }
+  }
+  library.Check(result, "cuptiRangeProfilerPushRange");
+  pushed_ = true;
+}
+
+CountedRange::~CountedRange() {
+  try {
+    if (pushed_) Pop();
+  } catch (const CuptiError&) {
+    // The error that led here is told; the session is ended as far as it can be.
+  }
+  try {
+    if (started_) Stop();
+  } catch (const CuptiError&) {
+  }
+}
+
+void CountedRange::Pop() {
+  pushed_ = false;
+  const Library& library = profiler_->library();
+  auto params =
+      Sized<CUpti_RangeProfiler_PopRange_Params>(CUpti_RangeProfiler_PopRange_Params_STRUCT_SIZE);
+  params.pRangeProfilerObject = profiler_->get();
+  library.Check(library.target().range_pop(&params), "cuptiRangeProfilerPopRange");
+}
+
+void CountedRange::Stop() {
+  started_ = false;
+  const Library& library = profiler_->library();
+  auto params = Sized<CUpti_RangeProfiler_Stop_Params>(CUpti_RangeProfiler_Stop_Params_STRUCT_SIZE);
+  params.pRangeProfilerObject = profiler_->get();
+  constexpr char kCall[] = "cuptiRangeProfilerStop";
+  library.Check(library.target().range_stop(&params), kCall);
+  if (params.isAllPassSubmitted != 1) {
+    throw CuptiError(kCall, 0, "not all passes were submitted", {});
+  }
+}
+
+void CountedRange::End() {
+  Pop();
+  Stop();
+}
+
+void CountedRange::Decode() {
+  const Library& library = profiler_->library();
+  auto params = Sized<CUpti_RangeProfiler_DecodeData_Params>(
+      CUpti_RangeProfiler_DecodeData_Params_STRUCT_SIZE);
+  params.pRangeProfilerObject = profiler_->get();
+  constexpr char kCall[] = "cuptiRangeProfilerDecodeData";
+  library.Check(library.target().range_decode(&params), kCall);
+  if (params.numOfRangeDropped != 0) {
+    throw CuptiError(kCall, 0, std::to_string(params.numOfRangeDropped) + " ranges were dropped",
+                     {});
+  }
+}
+
+}  // namespace ftprof::cupti

@@ -1,0 +1,94 @@
+// CUPTI's range profiler on one CUDA context: user ranges, a single pass, so no replay and no
+// serialisation.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cupti/host_profiler.h"
+#include "cupti/library.h"
+
+namespace ftprof::cupti {
+
+// What can be asked before a session. Each throws CuptiError.
+void InitializeProfiler(const Library& library);
+std::string ChipName(const Library& library, int device);
+// Empty where this device can be profiled as it is set up; else what forbids it.
+std::string WhyUnsupported(const Library& library, CUdevice device);
+// The raw counters that can be read in this context. May fail while another session is active.
+std::vector<std::uint8_t> CounterAvailability(const Library& library, CUcontext context);
+
+// The range profiler enabled on a context, disabled with this object. One at a time for a context.
+class RangeProfiler {
+ public:
+  RangeProfiler(const Library& library, CUcontext context);
+  ~RangeProfiler();
+  RangeProfiler(RangeProfiler&& other) noexcept;
+  RangeProfiler& operator=(RangeProfiler&& other) noexcept;
+  RangeProfiler(const RangeProfiler&) = delete;
+  RangeProfiler& operator=(const RangeProfiler&) = delete;
+
+  const Library& library() const noexcept { return *library_; }
+  CUpti_RangeProfiler_Object* get() const noexcept { return object_; }
+  // The context is gone: CUPTI is called no more.
+  void Abandon() noexcept { object_ = nullptr; }
+
+ private:
+  const Library* library_;
+  CUpti_RangeProfiler_Object* object_ = nullptr;
+};
+
+// The metrics of one group on one context, and the images that CUPTI reads and writes for them.
+// CUPTI keeps pointers to both images until the profiler is disabled: this object must outlive it.
+class GroupImages {
+ public:
+  // Throws CuptiError; also where the metrics do not fit one pass, as counts would then need
+  // replay.
+  GroupImages(const Library& library, const std::string& chip,
+              const std::vector<std::uint8_t>& availability, std::vector<std::string> metrics);
+
+  const std::vector<std::string>& metrics() const noexcept { return metrics_; }
+  // Makes the session of this profiler collect these metrics next, into an empty image.
+  void Configure(const RangeProfiler& profiler);
+  // The counts of the one range that was decoded into the image, in the order of metrics(). Throws
+  // CuptiError where a value is no exact count (negative, not whole, 2^53 or more).
+  std::vector<std::uint64_t> Counts() const;
+
+ private:
+  const Library* library_;
+  std::vector<std::string> metrics_;
+  HostProfiler host_;
+  std::vector<std::uint8_t> config_;
+  std::vector<std::uint8_t> data_;
+};
+
+// One range, counted from construction to End. Where End was not called, the destructor ends the
+// session without counting.
+class CountedRange {
+ public:
+  CountedRange(const RangeProfiler& profiler, const std::string& name);
+  ~CountedRange();
+  CountedRange(const CountedRange&) = delete;
+  CountedRange& operator=(const CountedRange&) = delete;
+
+  // Throws CuptiError, also where passes are missing.
+  void End();
+  // After End: puts the counts into the images. It synchronises the context. Throws CuptiError,
+  // also where ranges were dropped.
+  void Decode();
+  // The context is gone: CUPTI is called no more.
+  void Abandon() noexcept { started_ = pushed_ = false; }
+
+ private:
+  void Pop();
+  void Stop();
+
+  const RangeProfiler* profiler_;
+  std::string name_;  // whether CUPTI copies it is not documented
+  bool started_ = false;
+  bool pushed_ = false;
+};
+
+}  // namespace ftprof::cupti
