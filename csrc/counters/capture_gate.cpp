@@ -1,0 +1,48 @@
+#include "counters/capture_gate.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace ftprof::counters {
+namespace {
+
+constexpr std::chrono::seconds kPatience{2};
+
+}  // namespace
+
+void CaptureGate::CapturesAreAnnounced() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  announced_ = true;
+}
+
+void CaptureGate::CaptureBegins() {
+  std::vector<Interrupt*> inside;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ++captures_;
+    inside = inside_;
+  }
+  for (Interrupt* meter : inside) (void)meter->Cut(kPatience);
+  std::unique_lock<std::mutex> lock(mutex_);
+  left_.wait_for(lock, kPatience, [&] { return inside_.empty(); });
+}
+
+void CaptureGate::CaptureEnds() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (captures_ > 0) --captures_;
+}
+
+bool CaptureGate::TryEnter(Interrupt* meter) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!announced_ || captures_ > 0) return false;
+  inside_.push_back(meter);
+  return true;
+}
+
+void CaptureGate::Leave(Interrupt* meter) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  inside_.erase(std::remove(inside_.begin(), inside_.end(), meter), inside_.end());
+  left_.notify_all();
+}
+
+}  // namespace ftprof::counters

@@ -1,0 +1,35 @@
+// Keeps windows of patched code and stream captures apart.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <vector>
+
+#include "counters/interrupt.h"
+
+namespace ftprof::counters {
+
+// A capture during such a window would record patched kernels into a graph that is launched long
+// after it. The gate opens only once somebody has said that captures will be announced; until then
+// no such window may begin.
+class CaptureGate {
+ public:
+  void CapturesAreAnnounced();
+  // Returns when no window of patched code is open, at the latest after two seconds.
+  void CaptureBegins();
+  void CaptureEnds();
+
+  // False where a capture is under way or captures are not announced. The interrupt is cut when one
+  // begins.
+  bool TryEnter(Interrupt* meter);
+  void Leave(Interrupt* meter);
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable left_;
+  bool announced_ = false;
+  int captures_ = 0;
+  std::vector<Interrupt*> inside_;
+};
+
+}  // namespace ftprof::counters

@@ -1,0 +1,251 @@
+#include "counters/meter.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "counters/cupti_chip.h"
+#include "cupti/range_profiler.h"
+#include "journal/process_identity.h"
+
+namespace ftprof::counters {
+namespace {
+
+using cupti::CuptiError;
+using std::chrono::microseconds;
+
+// The time inside the gate, so that a capture waits for the window of patched code to end.
+class PatchedWindow {
+ public:
+  PatchedWindow(CaptureGate* gate, Interrupt* interrupt) : gate_(gate), interrupt_(interrupt) {
+    if (gate_ != nullptr && !gate_->TryEnter(interrupt_)) gate_ = nullptr;
+  }
+  ~PatchedWindow() {
+    if (gate_ != nullptr) gate_->Leave(interrupt_);
+  }
+  PatchedWindow(const PatchedWindow&) = delete;
+  PatchedWindow& operator=(const PatchedWindow&) = delete;
+
+  bool entered() const noexcept { return gate_ != nullptr; }
+
+ private:
+  CaptureGate* gate_;
+  Interrupt* interrupt_;
+};
+
+// Says to whoever waits for a cut when a window is open.
+class OpenWindow {
+ public:
+  explicit OpenWindow(Interrupt* interrupt) : interrupt_(interrupt) { interrupt_->WindowOpened(); }
+  ~OpenWindow() { interrupt_->WindowClosed(); }
+  OpenWindow(const OpenWindow&) = delete;
+  OpenWindow& operator=(const OpenWindow&) = delete;
+
+ private:
+  Interrupt* interrupt_;
+};
+
+// No chip of this compute capability, or of any older one, does more dense operations a clock on a
+// multiprocessor in one format (NVIDIA's architecture whitepapers: fp16 on Turing, fp8 on Ada and
+// Hopper, fp4 on Blackwell).
+double MostOperationsPerClock(const std::string& capability) {
+  const int major = std::atoi(capability.c_str());
+  if (major <= 7) return 1024;
+  if (major == 8) return 4096;
+  if (major == 9) return 8192;
+  return 32768;
+}
+
+// Slots so short that no count reaches the doubles' limit, at the highest rate that the device can
+// have.
+ScheduleSettings WithExactSlots(ScheduleSettings settings, const cupti::DeviceInfo& device) {
+  const double rate = MostOperationsPerClock(device.capability) * device.multiprocessors *
+                      device.clock_khz * 1000.0;
+  settings.longest_slot_us = std::min(settings.longest_slot_us, LongestExactSlot(rate));
+  settings.first_slot_us = std::min(settings.first_slot_us, settings.longest_slot_us);
+  return settings;
+}
+
+}  // namespace
+
+// The range profiler on the context, and the images of each group used so far. The images are
+// members before the profiler, so that they outlive it.
+class Meter::Session {
+ public:
+  explicit Session(Meter* meter)
+      : meter_(*meter),
+        availability_(cupti::CounterAvailability(meter->library_, meter->context_)),
+        profiler_(meter->library_, meter->context_) {}
+
+  cupti::GroupImages& ImagesOf(std::size_t group);
+  // One window of a group, as long as this or until interrupted. Says what ended it.
+  Wake Count(std::size_t group, std::uint64_t stratum, microseconds length);
+
+ private:
+  Wake Abandon(cupti::CountedRange* range) noexcept;
+
+  Meter& meter_;
+  std::vector<std::uint8_t> availability_;
+  std::map<std::size_t, cupti::GroupImages> images_;
+  cupti::RangeProfiler profiler_;
+};
+
+cupti::GroupImages& Meter::Session::ImagesOf(std::size_t group) {
+  const auto found = images_.find(group);
+  if (found != images_.end()) return found->second;
+  const Plan& plan = meter_.counted_.plan;
+  const std::lock_guard<std::mutex> lock(meter_.library_.host_mutex());
+  return images_
+      .try_emplace(group, meter_.library_, plan.chip, availability_, plan.groups.at(group).metrics)
+      .first->second;
+}
+
+Wake Meter::Session::Count(std::size_t group, std::uint64_t stratum, microseconds length) {
+  cupti::GroupImages& images = ImagesOf(group);
+  images.Configure(profiler_);
+  Window window;
+  window.group = group;
+  window.stratum = stratum;
+  cupti::CountedRange range(profiler_, "window");
+  const OpenWindow open(&meter_.interrupt_);
+  window.begin_us = journal::NowUs();
+  meter_.EndGap(window.begin_us);
+  const Wake wake = meter_.interrupt_.WaitFor(length);
+  if (wake == Wake::kAbandon) return Abandon(&range);
+  window.end_us = std::max(window.begin_us, journal::NowUs());
+  range.End();
+  // The last look before a call that may wait for the GPU: an exit may have given up on us.
+  if (meter_.interrupt_.Pending() == Wake::kAbandon) return Abandon(&range);
+  range.Decode();
+  if (meter_.interrupt_.Pending() == Wake::kAbandon) return Abandon(&range);
+  {
+    const std::lock_guard<std::mutex> lock(meter_.library_.host_mutex());
+    window.counts = images.Counts();
+  }
+  // Before the window counts as closed: whoever waits for a cut finds its counts there.
+  meter_.sink_->OnWindow(window);
+  meter_.covered_until_us_ = window.end_us;
+  return wake;
+}
+
+Wake Meter::Session::Abandon(cupti::CountedRange* range) noexcept {
+  range->Abandon();
+  profiler_.Abandon();
+  return Wake::kAbandon;
+}
+
+Meter::Meter(const cupti::Library& library, const cupti::Driver& driver, CUcontext context,
+             cupti::DeviceInfo device, CaptureGate* gate, MeterSink* sink, MeterSettings settings)
+    : library_(library),
+      driver_(driver),
+      context_(context),
+      gate_(gate),
+      sink_(sink),
+      settings_(settings) {
+  counted_.device = std::move(device);
+  counted_.seed = settings_.seed;
+  counted_.begin_us = journal::NowUs();
+  covered_until_us_ = counted_.begin_us;
+}
+
+Meter::~Meter() = default;
+
+void Meter::Run() noexcept {
+  sink_->OnContext(counted_);  // the plan may never come: the device is known
+  microseconds retry = settings_.first_retry;
+  while (interrupt_.Pending() == Wake::kTimeout) {
+    const std::int64_t covered = covered_until_us_;
+    try {
+      CountUntilInterrupted();
+    } catch (const CuptiError& error) {
+      failure_ = error;
+    } catch (const std::exception& problem) {
+      failure_ = CuptiError("count", 0, problem.what(), {});
+    }
+    if (covered_until_us_ != covered) retry = settings_.first_retry;  // windows were counted
+    if (!failure_) break;
+    EndGap(journal::NowUs(), /*goes_on=*/true);
+    if (interrupt_.WaitFor(retry) == Wake::kCut) interrupt_.WindowClosed();
+    retry = std::min(retry * 2, settings_.longest_retry);
+  }
+  if (interrupt_.Pending() == Wake::kAbandon && !failure_) {
+    failure_ = CuptiError("count", 0, "the context has gone", {});
+  }
+  EndGap(journal::NowUs());
+}
+
+void Meter::CountUntilInterrupted() {
+  Prepare();
+  Session session(this);
+  while (CountSlot(&session) == Wake::kTimeout) {
+  }
+}
+
+// Everything is done again after a failure but the plan: what was refused may be granted now.
+void Meter::Prepare() {
+  driver_.MakeCurrent(context_);
+  driver_.RelaxCaptureMode();
+  const std::lock_guard<std::mutex> lock(library_.host_mutex());
+  cupti::InitializeProfiler(library_);
+  const std::string obstacle = cupti::WhyUnsupported(library_, driver_.CurrentDevice());
+  if (!obstacle.empty()) throw CuptiError("cuptiProfilerDeviceSupported", 0, obstacle, {});
+  if (schedule_) return;
+  const std::string chip = cupti::ChipName(library_, counted_.device.ordinal);
+  counted_.plan = MakePlan(ChipFromCupti(library_, chip));
+  std::vector<Role> roles;
+  for (const Group& group : counted_.plan.groups) roles.push_back(group.role);
+  base_group_ =
+      static_cast<std::size_t>(std::find(roles.begin(), roles.end(), Role::kBase) - roles.begin());
+  schedule_ = std::make_unique<Schedule>(roles, WithExactSlots(settings_.schedule, counted_.device),
+                                         settings_.seed);
+  sink_->OnContext(counted_);
+}
+
+Wake Meter::CountSlot(Session* session) {
+  const Slot slot = schedule_->Next();
+  const bool patched = counted_.plan.groups.at(slot.group).role == Role::kCudaCore;
+  const PatchedWindow window(patched ? gate_ : nullptr, &interrupt_);
+  std::size_t group = patched && !window.entered() ? base_group_ : slot.group;
+  if (group != base_group_ && unusable_.count(group) == 0) {
+    try {
+      (void)session->ImagesOf(group);
+    } catch (const CuptiError& error) {
+      unusable_.insert(group);
+      const std::int64_t now = journal::NowUs();
+      sink_->OnGap({now, now, error});
+    }
+  }
+  if (unusable_.count(group) != 0) group = base_group_;
+  if (window.entered()) {
+    // What cuts it may be a capture that waits: the rest of the slot is not patched.
+    const Wake wake = session->Count(group, slot.stratum, microseconds(slot.length_us));
+    return wake == Wake::kCut ? Wake::kTimeout : wake;
+  }
+  return CountFor(session, group, slot.stratum, microseconds(slot.length_us));
+}
+
+// A cut makes two windows of one slot.
+Wake Meter::CountFor(Session* session, std::size_t group, std::uint64_t stratum,
+                     microseconds length) {
+  const auto until = std::chrono::steady_clock::now() + length;
+  for (;;) {
+    const auto left =
+        std::chrono::duration_cast<microseconds>(until - std::chrono::steady_clock::now());
+    if (left <= microseconds::zero()) return Wake::kTimeout;
+    const Wake wake = session->Count(group, stratum, left);
+    if (wake != Wake::kCut) return wake;
+  }
+}
+
+void Meter::EndGap(std::int64_t end_us, bool goes_on) {
+  if (!failure_) return;
+  sink_->OnGap({covered_until_us_, end_us, *failure_});
+  covered_until_us_ = end_us;
+  if (!goes_on) failure_.reset();
+}
+
+}  // namespace ftprof::counters

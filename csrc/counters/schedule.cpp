@@ -1,0 +1,135 @@
+#include "counters/schedule.h"
+
+#include <algorithm>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace ftprof::counters {
+namespace {
+
+constexpr std::int64_t kLongestSlotUs = 10'000'000;
+// Beyond this age strata no longer grow: 34 slots of a minute and a half, or as many short ones.
+constexpr std::int64_t kLongestWantedUs = 100'000'000;
+constexpr double kExactCounts = 9007199254740992.0;  // 2^53
+
+void Require(bool condition, const char* what) {
+  if (!condition) throw std::invalid_argument(std::string("schedule: ") + what);
+}
+
+void Check(const ScheduleSettings& settings) {
+  Require(settings.first_slot_us > 0, "the first slot is no longer than nothing");
+  Require(settings.first_slot_us <= settings.longest_slot_us &&
+              settings.longest_slot_us <= kLongestSlotUs,
+          "the longest slot is shorter than the first, or longer than 10 s");
+  Require(settings.longest_cuda_core_slot_us > 0, "the longest slot for patched code is too short");
+  Require(settings.slots > 0 && settings.strata_of_turn > 0 && settings.turns_of_length > 0,
+          "a stratum without slots");
+  Require(settings.other_windows > 0, "a group without windows");
+  Require(settings.most_percent > 0 && settings.most_percent < 100, "no room for a group");
+}
+
+std::size_t RoundedUp(std::size_t number, std::size_t divisor) {
+  return (number + divisor - 1) / divisor;
+}
+
+}  // namespace
+
+std::int64_t LongestExactSlot(double counts_per_second) noexcept {
+  // A tenth is kept back, since a slot ends a little later than it should.
+  const double us = 0.9 * kExactCounts / std::max(counts_per_second, 1.0) * 1e6;
+  return us < static_cast<double>(kLongestSlotUs) ? static_cast<std::int64_t>(us) : kLongestSlotUs;
+}
+
+Schedule::Schedule(std::vector<Role> roles, const ScheduleSettings& settings, std::uint64_t seed)
+    : settings_(settings), roles_(std::move(roles)), engine_(seed) {
+  Check(settings_);
+  const auto base = std::find(roles_.begin(), roles_.end(), Role::kBase);
+  Require(std::count(roles_.begin(), roles_.end(), Role::kBase) == 1, "not exactly one base group");
+  for (std::size_t group = 0; group < roles_.size(); ++group) Plan(roles_[group], group);
+  const std::size_t turn = settings_.strata_of_turn;
+  const std::size_t taken = turn * rotating_.size() + others_.size();
+  settings_.slots =
+      std::max(settings_.slots, RoundedUp(taken * 100, turn * settings_.most_percent));
+  others_.resize(turn * (settings_.slots - rotating_.size()),
+                 static_cast<std::size_t>(base - roles_.begin()));
+}
+
+void Schedule::Plan(Role role, std::size_t group) {
+  switch (role) {
+    case Role::kBase:
+      break;
+    case Role::kRotating:
+      rotating_.push_back(group);
+      break;
+    case Role::kCudaCore:
+      others_.insert(others_.end(), settings_.cuda_core_windows, group);
+      break;
+    case Role::kLink:
+    case Role::kInteger:
+    case Role::kSparse:
+      others_.insert(others_.end(), settings_.other_windows, group);
+      break;
+  }
+}
+
+Slot Schedule::Next() {
+  if (!strata_.empty() && next_ == strata_[stratum_].size()) {
+    ++stratum_;
+    next_ = 0;
+  }
+  if (stratum_ == strata_.size()) BeginTurn();
+  const std::size_t group = strata_[stratum_][next_++];
+  const std::int64_t half = std::min(slot_us_ / 2, settings_.longest_cuda_core_slot_us);
+  const bool patched = roles_[group] == Role::kCudaCore;
+  const std::size_t stratum = (turn_ - 1) * settings_.strata_of_turn + stratum_;
+  return {static_cast<std::uint32_t>(stratum), group,
+          patched ? std::max<std::int64_t>(half, 1) : slot_us_};
+}
+
+void Schedule::BeginTurn() {
+  std::int64_t wanted_us = settings_.first_slot_us;
+  for (std::size_t doubled = turn_ / settings_.turns_of_length; doubled > 0; --doubled) {
+    if (wanted_us >= kLongestWantedUs) break;
+    wanted_us *= 2;
+  }
+  slot_us_ = std::min(wanted_us, settings_.longest_slot_us);
+  strata_.assign(settings_.strata_of_turn, {});
+  for (std::int64_t times = wanted_us / slot_us_; times > 0; --times) AppendTurn();
+  ++turn_;
+  stratum_ = 0;
+  next_ = 0;
+}
+
+void Schedule::AppendTurn() {
+  Shuffle(&others_);
+  const std::size_t of_stratum = others_.size() / strata_.size();
+  auto begin = others_.begin();
+  for (Groups& stratum : strata_) {
+    const auto end = begin + static_cast<std::ptrdiff_t>(of_stratum);
+    Groups slots(begin, end);
+    slots.insert(slots.end(), rotating_.begin(), rotating_.end());
+    Shuffle(&slots);
+    stratum.insert(stratum.end(), slots.begin(), slots.end());
+    begin = end;
+  }
+}
+
+void Schedule::Shuffle(Groups* groups) {
+  for (std::size_t left = groups->size(); left > 1; --left) {
+    std::swap((*groups)[left - 1], (*groups)[Below(left)]);
+  }
+}
+
+// Draws beyond the last whole multiple of the bound are thrown away: they would favour low numbers.
+std::uint64_t Schedule::Below(std::uint64_t bound) {
+  constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
+  const std::uint64_t beyond = (kMost % bound + 1) % bound;
+  for (;;) {
+    const std::uint64_t drawn = engine_();
+    if (drawn <= kMost - beyond) return drawn % bound;
+  }
+}
+
+}  // namespace ftprof::counters

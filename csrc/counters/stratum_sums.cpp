@@ -1,0 +1,36 @@
+#include "counters/stratum_sums.h"
+
+#include <algorithm>
+#include <string>
+
+#include "counters/metric_catalogue.h"
+
+namespace ftprof::counters {
+
+std::size_t DenominatorOf(const Group& group) {
+  const std::string wanted =
+      WithSum(group.role == Role::kCudaCore ? kPatchedInstructionsMetric : kCyclesMetric);
+  const auto found = std::find(group.metrics.begin(), group.metrics.end(), wanted);
+  return static_cast<std::size_t>(found - group.metrics.begin());
+}
+
+void StratumSums::Add(const Window& window, std::size_t denominator) {
+  Stratum& stratum = strata_[window.stratum];
+  if (stratum.groups.empty()) stratum.begin_us = window.begin_us;
+  stratum.end_us = window.end_us;
+  GroupSums& group = stratum.groups[window.group];
+  const std::size_t metrics = window.counts.size();
+  group.sums.resize(metrics);
+  group.squares.resize(metrics);
+  group.products.resize(metrics);
+  ++group.windows;
+  group.time_us += static_cast<std::uint64_t>(window.end_us - window.begin_us);
+  for (std::size_t i = 0; i < metrics; ++i) {
+    const WideCount count = window.counts[i];
+    group.sums[i] += count;
+    group.squares[i] += count * count;
+    group.products[i] += count * window.counts.at(denominator);
+  }
+}
+
+}  // namespace ftprof::counters
