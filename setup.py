@@ -23,12 +23,25 @@ def _cmake() -> str:
     return found
 
 
+MODULE = "ftprof._native"
+INJECTION = "ftprof.libftprof_inject"  # no module: the CUDA driver loads it. Named so that editable installs copy it
+
+
 class CMakeBuild(build_ext):
     """Configures, builds and installs into the folder of the extension's package."""
 
+    def get_ext_filename(self, fullname: str) -> str:
+        """The injection library's name has no Python's version in it."""
+        if fullname.endswith(INJECTION.rpartition(".")[2]):
+            return fullname.replace(".", "/") + ".so"
+        return str(super().get_ext_filename(fullname))
+
     def build_extension(self, ext: Extension) -> None:
-        """Build ``ext``, and every other library that CMake installs."""
+        """Build everything that CMake installs; once."""
         import pybind11
+
+        if ext.name != MODULE:
+            return
 
         build = Path(self.build_temp).resolve()
         package = Path(self.get_ext_fullpath(ext.name)).resolve().parent
@@ -47,4 +60,6 @@ class CMakeBuild(build_ext):
         subprocess.run([cmake, *install], check=True)
 
 
-setup(ext_modules=[Extension("ftprof._native", sources=[])], cmdclass={"build_ext": CMakeBuild})
+setup(
+    ext_modules=[Extension(MODULE, sources=[]), Extension(INJECTION, sources=[])], cmdclass={"build_ext": CMakeBuild}
+)

@@ -1,0 +1,105 @@
+// libftprof_inject.so: the CUDA driver loads it at cuInit, as CUDA_INJECTION64_PATH says, and calls
+// InitializeInjection. It counts in any process, and may disturb none.
+#include <pthread.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <exception>
+#include <optional>
+#include <string>
+
+#include "inject/settings.h"
+#include "inject/watcher.h"
+#include "journal/failure_file.h"
+#include "journal/process_identity.h"
+
+namespace ftprof::inject {
+namespace {
+
+constexpr std::chrono::seconds kPatienceAtExit{2};
+
+// Never destroyed: threads may use it until the process's very end.
+std::atomic<Watcher*> g_watcher{nullptr};
+
+void Stop(const char* reason) noexcept {
+  Watcher* watcher = g_watcher.load();
+  if (watcher != nullptr) watcher->Stop(reason, kPatienceAtExit);
+}
+
+void StopAtExit() { Stop("exit"); }
+
+void ForgetInChild() {
+  Watcher* watcher = g_watcher.exchange(nullptr);
+  if (watcher != nullptr) watcher->ForgetInChild();
+}
+
+// By the hook in this Python process, whose own number it writes: a child inherits the variable.
+bool CapturesAreAnnounced() {
+  const char* by = std::getenv("FTPROF_CAPTURES_ANNOUNCED");
+  return by != nullptr && std::to_string(getpid()) == by;
+}
+
+void Begin() {
+  const std::optional<Settings> settings = SettingsFromEnvironment();
+  if (!settings) return;
+  journal::ProcessIdentity identity;
+  std::string why;
+  if (!journal::ReadProcessIdentity(&identity, &why)) {
+    journal::FailureFile(settings->run_directory)
+        .Say("process " + std::to_string(getpid()) + ": the counters cannot start: " + why);
+    return;
+  }
+  auto* watcher = new Watcher(*settings, identity);
+  if (CapturesAreAnnounced()) watcher->capture_gate().CapturesAreAnnounced();
+  if (!watcher->Start()) {
+    journal::FailureFile(settings->run_directory)
+        .Say("process " + std::to_string(getpid()) + ": the counters cannot start: no thread");
+    return;
+  }
+  g_watcher.store(watcher);
+  std::atexit(StopAtExit);
+  pthread_atfork(nullptr, nullptr, ForgetInChild);
+}
+
+}  // namespace
+}  // namespace ftprof::inject
+
+extern "C" {
+
+// Always 1, which is success: whatever goes wrong here is no reason to trouble the application.
+__attribute__((visibility("default"))) int InitializeInjection() {
+  static std::atomic<bool> begun{false};
+  if (begun.exchange(true)) return 1;
+  try {
+    ftprof::inject::Begin();
+  } catch (const std::exception&) {
+    // Out of memory in somebody else's process: the parent sees that there is no journal.
+  }
+  return 1;
+}
+
+// For what knows more than this library can see. The hook in a Python process calls them.
+
+// The process is about to end in a way that runs no exit handlers.
+__attribute__((visibility("default"))) void ftprof_inject_end(const char* reason) {
+  ftprof::inject::Stop(reason);
+}
+
+// 1 once every open window has been closed and its counts are in the journal.
+__attribute__((visibility("default"))) int ftprof_inject_cut(int patience_ms) {
+  ftprof::inject::Watcher* watcher = ftprof::inject::g_watcher.load();
+  return watcher != nullptr && watcher->Cut(std::chrono::milliseconds(patience_ms)) ? 1 : 0;
+}
+
+__attribute__((visibility("default"))) void ftprof_inject_capture_begins() {
+  ftprof::inject::Watcher* watcher = ftprof::inject::g_watcher.load();
+  if (watcher != nullptr) watcher->capture_gate().CaptureBegins();
+}
+
+__attribute__((visibility("default"))) void ftprof_inject_capture_ends() {
+  ftprof::inject::Watcher* watcher = ftprof::inject::g_watcher.load();
+  if (watcher != nullptr) watcher->capture_gate().CaptureEnds();
+}
+}

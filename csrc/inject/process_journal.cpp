@@ -1,0 +1,222 @@
+#include "inject/process_journal.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "counters/metric_catalogue.h"
+
+namespace ftprof::inject {
+namespace {
+
+using counters::CountedContext;
+using journal::JsonArray;
+using journal::JsonObject;
+
+std::string DeviceName(const cupti::DeviceInfo& device) {
+  return "cuda:" + std::to_string(device.ordinal);
+}
+
+template <typename Counts>
+JsonArray Decimals(const Counts& counts) {
+  JsonArray array;
+  for (const auto count : counts) array.Add(journal::Decimal(count));
+  return array;
+}
+
+template <typename Texts>
+JsonArray TextArray(const Texts& texts) {
+  JsonArray array;
+  for (const auto& text : texts) array.Add(text);
+  return array;
+}
+
+JsonObject DeviceLine(const CountedContext& context) {
+  const cupti::DeviceInfo& device = context.device;
+  JsonObject line;
+  line.Set("device", DeviceName(device)).Set("name", device.name).Set("uuid", device.uuid);
+  line.Set("capability", device.capability).Set("chip", context.plan.chip);
+  line.Set("multiprocessors", device.multiprocessors).Set("clock_khz", device.clock_khz);
+  return line;
+}
+
+// What a count of it is worth is written too: the journal must be readable without this program.
+JsonObject MetricLine(const std::string& name) {
+  JsonObject line;
+  line.Set("name", name);
+  const counters::Metric* metric = counters::FindMetric(name);
+  if (metric == nullptr) return line;
+  line.Set("precision", metric->precision).Set("kind", counters::KindName(metric->kind));
+  line.Set("weight", metric->weight);
+  return line;
+}
+
+JsonArray GroupLines(const counters::Plan& plan) {
+  JsonArray groups;
+  for (const counters::Group& group : plan.groups) {
+    JsonArray metrics;
+    for (const std::string& name : group.metrics) metrics.Add(MetricLine(name));
+    JsonObject line;
+    line.Set("role", counters::RoleName(group.role)).Set("metrics", metrics);
+    groups.Add(line);
+  }
+  return groups;
+}
+
+JsonObject StratumLine(int context, std::uint64_t number, const counters::Stratum& stratum) {
+  JsonArray groups;
+  for (const auto& [group, sums] : stratum.groups) {
+    JsonObject line;
+    line.Set("group", group).Set("windows", sums.windows).Set("time_us", sums.time_us);
+    line.Set("sums", Decimals(sums.sums)).Set("squares", Decimals(sums.squares));
+    line.Set("products", Decimals(sums.products));
+    groups.Add(line);
+  }
+  JsonObject line;
+  line.Set("context", context).Set("stratum", number);
+  line.Set("begin_us", stratum.begin_us).Set("end_us", stratum.end_us).Set("groups", groups);
+  return line;
+}
+
+JsonObject WindowLine(int context, const counters::Window& window) {
+  JsonObject line;
+  line.Set("context", context).Set("group", window.group).Set("stratum", window.stratum);
+  line.Set("begin_us", window.begin_us).Set("end_us", window.end_us);
+  line.Set("counts", Decimals(window.counts));
+  return line;
+}
+
+}  // namespace
+
+ProcessJournal::ProcessJournal(const std::string& run_directory, const std::string& run_id,
+                               const journal::ProcessIdentity& identity,
+                               std::size_t lines_before_rollup, journal::FailureFile* failures)
+    : run_id_(run_id), identity_(identity), lines_before_rollup_(lines_before_rollup), writer_([&] {
+        journal::JournalSettings settings;
+        settings.folder = run_directory;
+        settings.identity = identity;
+        settings.failures = failures;
+        return settings;
+      }()) {}
+
+void ProcessJournal::Begin(const cupti::LibraryInfo& cupti, const std::string& driver) {
+  JsonObject software;
+  software.Set("system", journal::SystemText()).Set("driver", driver);
+  software.Set("cupti", cupti.version).Set("cupti_path", cupti.path);
+  software.Set("cupti_origin", cupti.origin).Set("cupti_warning", cupti.warning);
+  JsonObject header;
+  header.Set("schema", "ftprof.journal/1").Set("run", run_id_).Set("role", "process");
+  header.Set("method", "counters").Set("time_us", journal::NowUs()).Set("software", software);
+  header.Set("devices", JsonArray()).Set("unwatched", JsonArray());
+  journal::DescribeProcess(identity_, &header);
+  (void)writer_.Begin(std::move(header));
+}
+
+int ProcessJournal::AddContext() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return contexts_++;
+}
+
+void ProcessJournal::Context(int number, const CountedContext& context) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  groups_[number] = context.plan.groups;
+  std::vector<std::string> unsupported;
+  for (const counters::Unsupported& metric : context.plan.unsupported) {
+    unsupported.push_back(metric.metric);
+  }
+  JsonObject line;
+  line.Set("context", number).Set("device", DeviceLine(context));
+  line.Set("groups", GroupLines(context.plan)).Set("unsupported", TextArray(unsupported));
+  line.Set("seed", std::to_string(context.seed)).Set("begin_us", context.begin_us);
+  Keep("context", std::move(line));
+}
+
+void ProcessJournal::Window(int number, const counters::Window& window) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  (void)writer_.Append("counts", WindowLine(number, window));
+  windows_.push_back({number, window});
+  if (windows_.size() >= lines_before_rollup_) RollUp();
+}
+
+void ProcessJournal::Gap(int number, const counters::Gap& gap) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  JsonObject line;
+  line.Set("context", number).Set("begin_us", gap.begin_us).Set("end_us", gap.end_us);
+  line.Set("reason", gap.error.name()).Set("call", gap.error.call());
+  line.Set("code", gap.error.code()).Set("remedy", gap.error.remedy());
+  Keep("gap", std::move(line));
+}
+
+void ProcessJournal::Uncounted(const std::string& device, const std::string& what) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  JsonObject line;
+  line.Set("context", nullptr).Set("device", device).Set("what", what);
+  Keep("uncounted", std::move(line));
+}
+
+void ProcessJournal::Problem(const std::string& what) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  JsonObject line;
+  line.Set("what", what).Set("time_us", journal::NowUs());
+  Keep("problem", std::move(line));
+}
+
+void ProcessJournal::End(const std::string& reason) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  JsonObject line;
+  line.Set("reason", reason).Set("time_us", journal::NowUs());
+  (void)writer_.Append("end", std::move(line), journal::Need::kMuch);
+}
+
+void ProcessJournal::Keep(const char* kind, JsonObject content) {
+  kept_.push_back({kind, content});
+  (void)writer_.Append(kind, std::move(content), journal::Need::kMuch);
+}
+
+// All windows but those of each context's last stratum, which goes on, are replaced by their sums.
+void ProcessJournal::RollUp() {
+  std::map<int, std::uint64_t> last;
+  for (const PlacedWindow& placed : windows_) {
+    last[placed.context] = std::max(last[placed.context], placed.window.stratum);
+  }
+  std::vector<PlacedWindow> finished;
+  std::vector<PlacedWindow> open;
+  for (const PlacedWindow& placed : windows_) {
+    (placed.window.stratum < last[placed.context] ? finished : open).push_back(placed);
+  }
+  if (finished.empty()) {
+    lines_before_rollup_ *= 2;  // one stratum has all of them: wait for its end
+    return;
+  }
+  const std::map<int, counters::StratumSums> before = finished_;
+  JsonObject rollup = RollUpLine(finished);
+  std::vector<journal::JournalLine> after;
+  after.reserve(open.size());
+  for (const PlacedWindow& placed : open) {
+    after.push_back({"counts", WindowLine(placed.context, placed.window)});
+  }
+  if (writer_.ReplaceFinished(kept_, std::move(rollup), after)) {
+    windows_ = std::move(open);
+  } else {
+    finished_ = before;         // the old journal stands, with its windows
+    lines_before_rollup_ *= 2;  // a full disk: not again with every window
+  }
+}
+
+JsonObject ProcessJournal::RollUpLine(const std::vector<PlacedWindow>& finished) {
+  for (const PlacedWindow& placed : finished) {
+    const counters::Group& group = groups_.at(placed.context).at(placed.window.group);
+    finished_[placed.context].Add(placed.window, counters::DenominatorOf(group));
+  }
+  JsonArray strata;
+  for (const auto& [context, sums] : finished_) {
+    for (const auto& [number, stratum] : sums.strata()) {
+      strata.Add(StratumLine(context, number, stratum));
+    }
+  }
+  JsonObject line;
+  line.Set("strata", strata).Set("first_us", finished.front().window.begin_us);
+  line.Set("last_us", finished.back().window.end_us);
+  return line;
+}
+
+}  // namespace ftprof::inject

@@ -1,0 +1,213 @@
+#include "inject/watcher.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <exception>
+#include <utility>
+
+namespace ftprof::inject {
+namespace {
+
+using cupti::CuptiError;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr int kNotInitialized = CUDA_ERROR_NOT_INITIALIZED;
+// A look costs about a microsecond a device. What a context does before it is seen is a gap.
+constexpr milliseconds kPauseAtFirst{2};
+constexpr milliseconds kPauseLater{50};
+constexpr std::chrono::seconds kAtFirst{60};
+
+// Signals are the application's: a thread of ours must never be the one that is picked to handle
+// one.
+class AllSignalsBlocked {
+ public:
+  AllSignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~AllSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
+  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
+std::string VersionText(int driver_version) {
+  return std::to_string(driver_version / 1000) + "." + std::to_string(driver_version % 1000 / 10);
+}
+
+}  // namespace
+
+Watcher::Watcher(Settings settings, const journal::ProcessIdentity& identity)
+    : settings_(std::move(settings)),
+      failures_(settings_.run_directory),
+      journal_(settings_.run_directory, settings_.run_id, identity, settings_.lines_before_rollup,
+               &failures_),
+      began_(steady_clock::now()) {}
+
+bool Watcher::Start() noexcept {
+  try {
+    const AllSignalsBlocked blocked;  // a new thread inherits the mask
+    std::thread([this] { Run(); }).detach();
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+void Watcher::Run() noexcept {
+  pthread_setname_np(pthread_self(), "ftprof-watcher");
+  try {
+    Watch();
+  } catch (const std::exception& problem) {
+    BeginJournal();
+    journal_.Problem(std::string("the counters' watcher gave up: ") + problem.what());
+  }
+  EndMeters();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (journal_begun_) journal_.End(end_reason_.empty() ? "gave up" : end_reason_);
+  done_ = true;
+  changed_.notify_all();
+}
+
+void Watcher::Watch() {
+  if (!WaitForDriver()) return;
+  do {
+    LookAtDevices();
+  } while (Sleep(Pause()));
+}
+
+// The driver calls us in the midst of its own start: until that is over it answers nobody.
+bool Watcher::WaitForDriver() {
+  driver_ = cupti::Driver::FromMapped();
+  do {
+    try {
+      return driver_->DeviceCount() > 0;
+    } catch (const CuptiError& error) {
+      if (error.code() != kNotInitialized) return false;  // no device: nothing to count
+    }
+  } while (Sleep(Pause()));
+  return false;
+}
+
+void Watcher::LookAtDevices() {
+  for (int ordinal = 0, count = driver_->DeviceCount(); ordinal < count; ++ordinal) {
+    LookAt(ordinal);
+  }
+}
+
+void Watcher::LookAt(int ordinal) {
+  const bool active = driver_->PrimaryContextIsActive(ordinal);
+  const auto found = counted_.find(ordinal);
+  if (found == counted_.end()) {
+    if (active) StartMeter(ordinal);
+    return;
+  }
+  if (active) return;
+  // Reset under our hands. Its handle means nothing any more, and a release would be of the next
+  // one.
+  Counted& gone = found->second;
+  gone.primary->Forget();
+  if (gone.meter) gone.meter->interrupt().Abandon();
+  if (gone.thread.joinable()) gone.thread.join();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  counted_.erase(found);
+}
+
+void Watcher::StartMeter(int ordinal) {
+  Counted counted;
+  counted.primary.emplace(*driver_, ordinal);
+  std::optional<CuptiError> failure;
+  if (!library_) {
+    try {
+      library_ = cupti::Library::Load(SearchRoots(settings_));
+    } catch (const CuptiError& error) {
+      failure = error;
+    }
+  }
+  BeginJournal();
+  counted.sink = std::make_unique<ContextJournal>(&journal_);
+  counters::MeterSettings settings = settings_.meter;
+  settings.seed += static_cast<std::uint64_t>(ordinal);
+  if (library_) {
+    counted.meter = std::make_unique<counters::Meter>(*library_, *driver_, counted.primary->get(),
+                                                      driver_->Describe(ordinal), &gate_,
+                                                      counted.sink.get(), settings);
+    counted.thread = std::thread([meter = counted.meter.get()] {
+      pthread_setname_np(pthread_self(), "ftprof-meter");
+      meter->Run();
+    });
+  } else {
+    counters::CountedContext context;
+    context.device = driver_->Describe(ordinal);
+    context.begin_us = journal::NowUs();
+    counted.sink->OnContext(context);
+    counted.sink->OnGap({context.begin_us, context.begin_us, *failure});
+  }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  counted_.emplace(ordinal, std::move(counted));
+}
+
+void Watcher::BeginJournal() {
+  if (journal_begun_) return;
+  journal_.Begin(library_ ? library_->info() : cupti::LibraryInfo{},
+                 driver_ ? VersionText(driver_->Version()) : "");
+  const std::lock_guard<std::mutex> lock(mutex_);
+  journal_begun_ = true;
+}
+
+void Watcher::EndMeters() noexcept {
+  for (auto& [ordinal, counted] : counted_) {
+    if (counted.meter) counted.meter->interrupt().Stop();
+  }
+  for (auto& [ordinal, counted] : counted_) {
+    if (counted.thread.joinable()) counted.thread.join();
+  }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  counted_.clear();
+}
+
+bool Watcher::Sleep(milliseconds time) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const auto until = steady_clock::now() + time;
+  changed_.wait_until(lock, until, [this] { return stopping_; });
+  return !stopping_;
+}
+
+milliseconds Watcher::Pause() const {
+  return steady_clock::now() - began_ < kAtFirst ? kPauseAtFirst : kPauseLater;
+}
+
+void Watcher::Stop(const std::string& reason, milliseconds patience) noexcept {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (stopping_) return;
+  stopping_ = true;
+  end_reason_ = reason;
+  changed_.notify_all();
+  const auto until = steady_clock::now() + patience;
+  if (changed_.wait_until(lock, until, [this] { return done_; })) return;
+  for (auto& [ordinal, counted] : counted_) {
+    if (counted.meter) counted.meter->interrupt().Abandon();
+  }
+  lock.unlock();
+  journal_.Problem(
+      "the counters' windows could not be closed before the process ended: what was "
+      "executed in them is lost");
+}
+
+bool Watcher::Cut(milliseconds patience) noexcept {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  bool all = true;
+  for (auto& [ordinal, counted] : counted_) {
+    if (counted.meter) all = counted.meter->interrupt().Cut(patience) && all;
+  }
+  return all;
+}
+
+void Watcher::ForgetInChild() noexcept { journal_.ForgetInChild(); }
+
+}  // namespace ftprof::inject
