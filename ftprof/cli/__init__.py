@@ -17,6 +17,7 @@ _COMMANDS = {
     "report": "A record as text or JSON.",
     "merge": "Make one record of a run's journals, or of several records.",
     "plan": "The counter groups that CUPTI can collect in one pass on a chip.",
+    "doctor": "Which methods can count here, what is in the way, and what to do about it.",
 }
 
 

@@ -60,6 +60,12 @@ _LONGEST_NAME = 200  # of 255 bytes; the run directory's name is a little longer
     help="Let this verdict and any worse one fail the command (3 above, 4 within margin, 5 undetermined). "
     "A command that fails keeps its own exit code.",
 )  # fmt: skip
+@click.option(
+    "--subscribe",
+    is_flag=True,
+    help="Take CUPTI's one subscriber place too, to see contexts that are not a device's primary one. torch.profiler "
+    "cannot have it then.",
+)  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="No live line and no closing block.")
 @click.argument("command_line", metavar="COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED)
 def command(
@@ -72,6 +78,7 @@ def command(
     policy_options: PolicyOptions,
     fail_on: str | None,
     quiet: bool,
+    subscribe: bool,
     command_line: tuple[str, ...],
 ) -> int:
     """Run COMMAND unchanged, count its floating-point operations, and judge them.
@@ -81,14 +88,14 @@ def command(
     """
     if not command_line:
         raise UsageProblem("wrap needs a command to run: ftprof wrap -- python train.py")
-    if require is not None and (reason := why_unavailable(require)):
+    if require is not None and (reason := why_unavailable(require, os.environ)):
         raise FtprofError(f"--require {require}: {reason}", EXIT_REFUSED)
     choice = read_policy_options(policy_options, unknown_policy_exit=EXIT_REFUSED)
     run_id = new_run_id()
     where = _record_path(record, run_id, force)
     folder = Path(run_dir) if run_dir else _own_folder(where, run_id)
-    run = Run(run_id, folder, command_line, chosen(method), choice.inputs.to_json())
-    if reason := why_unavailable(method):
+    run = Run(run_id, folder, command_line, chosen(method, os.environ), choice.inputs.to_json())
+    if reason := why_unavailable(method, os.environ):
         _say(f"ftprof: --method {method}: {reason}; the record will be undetermined")
         run.note_problem(f"--method {method}: {reason}")
 
@@ -96,7 +103,7 @@ def command(
         _say("ftprof: this run is inside another one, whose record will say that it does not hold these processes")
         report_problem(f"it wrapped a run of its own (record {where}), whose processes are not in this one")
 
-    exit_code = _run(run, command_line, choice, quiet)
+    exit_code = _run(run, command_line, choice, quiet, subscribe)
     try:
         kept = keep_journals or run_dir is not None
         result, verdicts, where = _finish(run, exit_code, choice, where, overwrite=force, kept=kept)
@@ -127,11 +134,11 @@ def _own_folder(where: Path, run_id: str) -> Path:
     return where.with_name(f"{where.stem}-{run_id[:8]}.run") if folder.exists() else folder
 
 
-def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: bool) -> int:
+def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: bool, subscribe: bool) -> int:
     """Run the command to its end. One that cannot be started leaves no trace and exits 126 or 127."""
     live = _Live(run, choice) if not quiet else None
     try:
-        child = Child(command_line, run.environment(os.environ))
+        child = Child(command_line, run.environment(os.environ, subscribe))
     except CommandNotStarted as error:
         run.abandon()
         raise FtprofError(str(error), error.exit_code) from error
@@ -246,7 +253,7 @@ class _Live:
         flops = Fraction(snapshot.flops)
         return (
             f"ftprof {two_figures(flops)} FLOP, {two_figures(flops / seconds)} FLOP/s, "
-            f"{share_text(flops / strictest, two_figures(strictest))}, {self._run.method}"
+            f"{share_text(flops / strictest, two_figures(strictest))}, {self._run.methods.label}"
         )
 
 

@@ -17,6 +17,8 @@ from ftprof import __version__
 from ftprof.errors import EXIT_REFUSED, FtprofError, UntrustedInput
 from ftprof.measure.analytic.environment import with_hook
 from ftprof.measure.analytic.hook import Journal, now_us, process_identity
+from ftprof.measure.injection import with_counters
+from ftprof.measure.methods import Methods
 from ftprof.record.journal import JOURNAL_SCHEMA, JOURNALS, read_journal
 from ftprof.record.merge import merge_journals
 from ftprof.record.record import Record
@@ -39,11 +41,11 @@ class Run:
     """A run in progress. Its directory is one that it made, unless the user named one."""
 
     def __init__(
-        self, run_id: str, folder: Path, command: Sequence[str], method: str, policy_inputs: Mapping[str, Any]
+        self, run_id: str, folder: Path, command: Sequence[str], methods: Methods, policy_inputs: Mapping[str, Any]
     ) -> None:
         """Make the directory and begin the journal. Raises ``FtprofError`` with exit code 125 if it is unusable."""
         self.run_id = run_id
-        self.method = method
+        self.methods = methods
         try:
             self.folder = folder.absolute()
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +62,7 @@ class Run:
             schema=JOURNAL_SCHEMA,
             run=run_id,
             role="run",
-            method=method,
+            method=methods.label,
             **identity,
             parent_pid=os.getppid(),
             time_us=now_us(),
@@ -88,11 +90,19 @@ class Run:
                     EXIT_REFUSED,
                 )
 
-    def environment(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """What the command gets: unchanged but for the method's own variables."""
-        if self.method == "analytic":
-            return with_hook(environment, self.folder, self.run_id)
-        return dict(environment)
+    def environment(self, environment: Mapping[str, str], subscribe: bool = False) -> dict[str, str]:
+        """What the command gets: unchanged but for the methods' own variables."""
+        changed = dict(environment)
+        if self.methods.counters:
+            changed = with_counters(changed, self.folder, self.run_id, subscribe)
+        if self.methods.counters or self.methods.operators:
+            # Beside counters the hook leaves operators alone: it only tells of what the injection library cannot see.
+            changed = with_hook(changed, self.folder, self.run_id, "analytic" if self.methods.operators else "counters")
+        return changed
+
+    def write_device_window(self, content: dict[str, Any]) -> None:
+        """A line on what a whole GPU did, for the run's own journal."""
+        self._journal.write("device-window", **content)
 
     def note_problem(self, what: str) -> None:
         """Put into the record that, and why, the meter did not do all that was asked of it."""
@@ -115,7 +125,7 @@ class Run:
         return []
 
     def _still_working(self) -> list[int]:
-        """Living processes of this run on this host that may use torch, or are just about to import it."""
+        """Living processes of this run on this host that count, or are just about to import torch."""
         mark = f"FTPROF_RUN_ID={self.run_id}".encode()
         return [int(folder.name) for folder in Path("/proc").glob("[0-9]*") if _may_use_torch(folder, mark)]
 
@@ -140,4 +150,4 @@ def _may_use_torch(process: Path, mark: bytes) -> bool:
         young = time.time() - process.stat().st_mtime < _YOUNG_S
     except OSError:
         return False  # it has just ended, or is not ours to look at
-    return b"libtorch" in maps or (young and b"python" in maps)
+    return b"libtorch" in maps or b"libftprof_inject" in maps or (young and b"python" in maps)

@@ -10,11 +10,27 @@ from typing import Any
 
 from ftprof.errors import UntrustedInput
 from ftprof.record.canonical import FIRST_HASH, canonical, chained_hash
+from ftprof.record.counted_context import AbnormalGap, CountedContext, context_of
+from ftprof.record.device_window import DeviceWindow
 from ftprof.record.fields import parse_count, parse_text, parse_whole
 
 JOURNAL_SCHEMA = "ftprof.journal/1"
 JOURNALS = "*.journal"
-_KINDS = frozenset(("header", "program", "window", "problem", "end"))
+_KINDS = frozenset(
+    (
+        "header",
+        "program",
+        "window",
+        "problem",
+        "end",
+        "context",
+        "counts",
+        "gap",
+        "rollup",
+        "uncounted",
+        "device-window",
+    )
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -65,6 +81,9 @@ class Journal:
     devices: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[Cell, tuple[int, int]] = field(default_factory=dict)  # (calls, flops)
     uncounted: dict[UncountedWork, int] = field(default_factory=dict)
+    contexts: list[CountedContext] = field(default_factory=list)  # of a counters journal
+    unseen: list[str] = field(default_factory=list)  # work that counters could not see, a sentence each
+    device_windows: list[DeviceWindow] = field(default_factory=list)  # of a run's journal
 
     @property
     def identity(self) -> ProcessIdentity:
@@ -159,8 +178,63 @@ def _enter(journal: Journal, line: dict[str, Any]) -> None:
         journal.end = line
         journal.last_us = parse_whole(line["time_us"])
         parse_text(line["reason"])
-    else:
+    elif kind == "header":
         raise ValueError("a second header")
+    else:
+        _ENTER_COUNTERS[kind](journal, line)
+
+
+def _enter_context(journal: Journal, line: dict[str, Any]) -> None:
+    context = CountedContext.from_json(line)
+    known = [other for other in journal.contexts if other.number == context.number]
+    if known:
+        known[0].plan(context)
+    else:
+        journal.contexts.append(context)
+    journal.devices = [dict(other.device) for other in journal.contexts]
+    journal.last_us = max(journal.last_us, context.begin_us)
+
+
+def _enter_counts(journal: Journal, line: dict[str, Any]) -> None:
+    context_of(journal.contexts, line["context"]).add_window(line)
+    journal.windows += 1
+    journal.last_us = max(journal.last_us, line["end_us"])
+
+
+def _enter_rollup(journal: Journal, line: dict[str, Any]) -> None:
+    """What it replaces is gone: its head and number of lines stay in the chain."""
+    parse_text(line["replaces_head"])
+    parse_whole(line["replaced_lines"])
+    before = sum(context.windows for context in journal.contexts)
+    for row in line["strata"]:
+        context_of(journal.contexts, row["context"]).add_stratum(row)
+    journal.windows += sum(context.windows for context in journal.contexts) - before
+    journal.last_us = max(journal.last_us, parse_whole(line["last_us"]))
+
+
+def _enter_gap(journal: Journal, line: dict[str, Any]) -> None:
+    gap = AbnormalGap.from_json(line)
+    context_of(journal.contexts, line["context"]).gaps.append(gap)
+    journal.last_us = max(journal.last_us, gap.end_us)
+
+
+def _enter_unseen(journal: Journal, line: dict[str, Any]) -> None:
+    where = f"{parse_text(line['device'])}: " if line["device"] else ""
+    journal.unseen.append(where + parse_text(line["what"]))
+
+
+def _enter_device_window(journal: Journal, line: dict[str, Any]) -> None:
+    journal.device_windows.append(DeviceWindow.from_json(line))
+
+
+_ENTER_COUNTERS = {
+    "context": _enter_context,
+    "counts": _enter_counts,
+    "rollup": _enter_rollup,
+    "gap": _enter_gap,
+    "uncounted": _enter_unseen,
+    "device-window": _enter_device_window,
+}
 
 
 def _add_window(journal: Journal, line: dict[str, Any]) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ftprof.errors import UntrustedInput
+from ftprof.record.counted import FLOATING, EstimateRow, added_precisions, counted
+from ftprof.record.device_window import NOTHING, DeviceTotal, device_totals
 from ftprof.record.interval import Interval
 from ftprof.record.journal import JOURNALS, Cell, Journal, ProcessIdentity, UncountedWork, read_journal
-from ftprof.record.record import ProcessRecord, Record, RunInfo
+from ftprof.record.record import COUNTER_METHODS, ProcessRecord, Record, RunInfo
 
 NO_PROCESS = "no Python process that imports torch was seen"
 NO_FORMULA = "what ran has no formula (see 'not counted')"
@@ -32,16 +34,17 @@ def merge_journals(folder: Path) -> Record:
     read = [journal for _, journal in journals if journal is not None]
     runs = [journal for journal in read if journal.header["role"] == "run"]
     processes = [journal for journal in read if journal.header["role"] == "process"]
-    refuse_twice((journal.identity, journal.path.name) for journal in processes)
-    reasons = [f"{path.name}: killed before its first line was written" for path, j in journals if j is None]
-    reasons += _failures(folder / "failures.txt")
+    refuse_twice(((journal.identity, journal.header["method"]), journal.path.name) for journal in processes)
+    lost = [f"{path.name}: killed before its first line was written" for path, j in journals if j is None]
+    lost += _failures(folder / "failures.txt") + _run_reasons(runs)
+    if any(journal.header["method"] == "counters" and journal.contexts for journal in processes):
+        return _counted_record(runs, processes, lost)
     for journal in processes:
-        reasons += _process_reasons(journal)
-    reasons += _run_reasons(runs)
-    return _record(
-        reasons=reasons,
+        lost += _process_reasons(journal)
+    return _analytic_record(
+        reasons=lost,
         runs=tuple(_run_info(journal) for journal in runs),
-        processes=tuple(_process_record(journal) for journal in processes),
+        processes=tuple(_process_record(journal, journal.flops) for journal in processes),
         counts=[journal.counts for journal in processes],
         uncounted=[journal.uncounted for journal in processes],
         unwatched={name for journal in processes for name in journal.header["unwatched"]},
@@ -49,10 +52,109 @@ def merge_journals(folder: Path) -> Record:
     )
 
 
+def _counted_record(runs: list[Journal], processes: list[Journal], lost: list[str]) -> Record:
+    """Counters have the first word; what operators' formulas gave stands beside. ``lost`` is what nothing bounds."""
+    meters = [journal for journal in processes if journal.header["method"] == "counters"]
+    others = [journal for journal in processes if journal.header["method"] != "counters"]
+    result = counted(meters, max((journal.last_us for journal in [*runs, *processes]), default=0))
+    unbounded = list(lost)
+    for journal in meters:
+        unbounded += [f"{journal.identity}: {what}" for what in [*journal.problems, *journal.unseen]]
+    unbounded += _blind_processes(meters, others)
+    bounded = [reason for journal in meters for reason in _time_lost(journal)]
+    high = None if unbounded else result.high
+    method, interval = result.total.method, Interval(result.total.low, result.total.value, high)
+    if not result.windows:
+        method, interval = _without_windows(runs, high)
+    return Record(
+        method=method,
+        interval=interval,
+        complete=not unbounded and not bounded,
+        reasons=tuple(unbounded + bounded),
+        runs=tuple(_run_info(journal) for journal in runs),
+        processes=tuple(
+            _process_record(
+                journal, result.flops_of.get(str(journal.identity), 0) if journal in meters else journal.flops
+            )
+            for journal in processes
+        ),
+        counts=_cells(result.rows),
+        uncounted={},
+        policy_inputs=_common_inputs(journal.header.get("policy_inputs", {}) for journal in runs),
+        estimates=result.rows,
+        precisions=result.precisions,
+        cross_checks=tuple(_cross_checks(runs, others)),
+    )
+
+
+def _without_windows(runs: list[Journal], high: int | None) -> tuple[str, Interval]:
+    """No counter could be read: what NVML saw of the devices, else the peak over the time."""
+    activity = [total for total in _device_totals(runs) if total.method == "gpm"]
+    if activity and all(total.estimate.flops is not None for total in activity):
+        estimate = sum((total.estimate for total in activity), NOTHING)
+        return "gpm", Interval(estimate.low, estimate.flops, estimate.high)
+    return "peak-bound", Interval(0, high, high)
+
+
+def _device_totals(runs: list[Journal]) -> list[DeviceTotal]:
+    return device_totals(window for journal in runs for window in journal.device_windows)
+
+
+def _cells(rows: Iterable[EstimateRow]) -> dict[Cell, tuple[int, int]]:
+    cells: dict[Cell, tuple[int, int]] = {}
+    for row in rows:
+        if row.kind in FLOATING and row.flops:
+            cell = Cell(row.metric, row.precision, row.device)
+            windows, flops = cells.get(cell, (0, 0))
+            cells[cell] = (windows + row.windows, flops + row.flops)
+    return cells
+
+
+def _time_lost(journal: Journal) -> list[str]:
+    """Time in which a context was not counted: the peak-bound over it is in the interval."""
+    reasons = []
+    for context in journal.contexts:
+        by_reason: dict[str, int] = {}
+        for gap in context.gaps:
+            by_reason[str(gap)] = by_reason.get(str(gap), 0) + gap.end_us - gap.begin_us
+        for why, time_us in by_reason.items():
+            where = f"{context.device['device']} of {journal.identity}"
+            reasons.append(f"{why}: {time_us / 1e6:.1f} s not counted on {where}")
+    if journal.torn:
+        reasons.append(f"{journal.identity}: the last line of its journal is torn and was left out")
+    if journal.end is None:
+        reasons.append(
+            f"{journal.identity} was killed or is still running: its last window is lost, and bounded by the peak"
+        )
+    return reasons
+
+
+def _blind_processes(meters: list[Journal], others: list[Journal]) -> list[str]:
+    """Processes whose operators ran on a GPU although none of their contexts was counted."""
+    seen = {journal.identity for journal in meters if journal.contexts}
+    return [
+        f"{journal.identity} ran operators on {cell.device}, but its counters were not read"
+        for journal in others
+        if journal.identity not in seen
+        for cell in list(journal.counts)[:1]
+        if cell.device.startswith("cuda")
+    ]
+
+
+def _cross_checks(runs: list[Journal], others: list[Journal]) -> Iterable[dict[str, Any]]:
+    analytic = sum(journal.flops for journal in others)
+    if analytic:
+        yield {"method": "analytic", "device": None, "low": str(analytic), "flops": str(analytic), "high": None}
+    for total in _device_totals(runs):
+        yield {"method": total.method, "device": total.device.to_json(), **total.estimate.to_json()}
+
+
 def merge_records(records: Sequence[tuple[str, Record]]) -> Record:
     """One record of several, given with their names. Raises ``UntrustedInput`` for a process that comes twice."""
-    refuse_twice((process.identity, name) for name, record in records for process in record.processes)
-    return _record(
+    refuse_twice(((process.identity, process.method), name) for name, record in records for process in record.processes)
+    if any(record.estimates for _, record in records):
+        return _counted_records(records)
+    return _analytic_record(
         reasons=[f"{name}: {reason}" for name, record in records if not record.complete for reason in record.reasons],
         runs=tuple(run for _, record in records for run in record.runs),
         processes=tuple(process for _, record in records for process in record.processes),
@@ -63,18 +165,50 @@ def merge_records(records: Sequence[tuple[str, Record]]) -> Record:
     )
 
 
-def refuse_twice(named: Iterable[tuple[ProcessIdentity, str]]) -> None:
-    """Raise ``UntrustedInput`` if a process (host, boot, id, start time) comes twice: it would be added twice."""
-    seen: dict[ProcessIdentity, str] = {}
-    for identity, name in named:
-        if identity in seen:
+def _counted_records(records: Sequence[tuple[str, Record]]) -> Record:
+    """Runs that counters counted, added up: the ends of their intervals too, which errs to the safe side."""
+    without = [name for name, record in records if record.method not in COUNTER_METHODS]
+    if without:
+        raise UntrustedInput(f"{without[0]} was not counted by counters, the others were; such figures are not added")
+    counts: dict[Cell, tuple[int, int]] = {}
+    for _, record in records:
+        for cell, (windows, flops) in record.counts.items():
+            old = counts.get(cell, (0, 0))
+            counts[cell] = (old[0] + windows, old[1] + flops)
+    highs = [record.interval.high for _, record in records]
+    rows = tuple(row for _, record in records for row in record.estimates)
+    return Record(
+        method="sampled" if any(record.method == "sampled" for _, record in records) else "counters",
+        interval=Interval(
+            sum(record.interval.low for _, record in records),
+            sum(record.interval.value or 0 for _, record in records),
+            None if None in highs else sum(high for high in highs if high is not None),
+        ),
+        complete=all(record.complete for _, record in records),
+        reasons=tuple(f"{name}: {reason}" for name, record in records for reason in record.reasons),
+        runs=tuple(run for _, record in records for run in record.runs),
+        processes=tuple(process for _, record in records for process in record.processes),
+        counts=counts,
+        uncounted={},
+        policy_inputs=_common_inputs(record.policy_inputs for _, record in records),
+        estimates=rows,
+        precisions=tuple(added_precisions(row for _, record in records for row in record.precisions)),
+        cross_checks=tuple(check for _, record in records for check in record.cross_checks),
+    )
+
+
+def refuse_twice(named: Iterable[tuple[tuple[ProcessIdentity, str], str]]) -> None:
+    """Raise ``UntrustedInput`` if a process (host, boot, id, start time) comes twice with the same method."""
+    seen: dict[tuple[ProcessIdentity, str], str] = {}
+    for process, name in named:
+        if process in seen:
             raise UntrustedInput(
-                f"{identity} is in {seen[identity]} and again in {name}; leave one of them out, else it counts twice"
+                f"{process[0]} is in {seen[process]} and again in {name}; leave one of them out, else it counts twice"
             )
-        seen[identity] = name
+        seen[process] = name
 
 
-def _record(
+def _analytic_record(
     reasons: list[str],
     runs: tuple[RunInfo, ...],
     processes: tuple[ProcessRecord, ...],
@@ -160,12 +294,12 @@ def _run_info(journal: Journal) -> RunInfo:
     )
 
 
-def _process_record(journal: Journal) -> ProcessRecord:
+def _process_record(journal: Journal, flops: int) -> ProcessRecord:
     header = journal.header
     return ProcessRecord(
         identity=journal.identity,
         method=header["method"],
-        flops=journal.flops,
+        flops=flops,
         windows=journal.windows,
         began_us=header["time_us"],
         last_us=journal.last_us,

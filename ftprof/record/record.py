@@ -10,11 +10,13 @@ from typing import Any
 
 from ftprof.errors import UntrustedInput
 from ftprof.record.canonical import FIRST_HASH, digest
+from ftprof.record.counted import FLOATING, EstimateRow, PrecisionRow
 from ftprof.record.fields import parse_count, parse_text, parse_whole
 from ftprof.record.interval import Interval
 from ftprof.record.journal import Cell, ProcessIdentity, UncountedWork
 
 RECORD_SCHEMA = "ftprof.record/1"
+COUNTER_METHODS = ("counters", "sampled")
 METHODS = ("counters", "sampled", "gpm", "analytic", "peak-bound", "given")
 
 
@@ -35,6 +37,10 @@ class ProcessRecord:
     journal: str
     journal_lines: int
     journal_head: str
+
+    def counts_in(self, method: str) -> bool:
+        """Whether its operations are in a total of this method."""
+        return (self.method in COUNTER_METHODS) == (method in COUNTER_METHODS)
 
     def to_json(self) -> dict[str, Any]:
         """As the record's schema has it."""
@@ -137,6 +143,9 @@ class Record:
     unwatched: tuple[str, ...] = ()
     policy_inputs: dict[str, Any] = field(default_factory=dict)
     verdicts: tuple[dict[str, Any], ...] = ()
+    estimates: tuple[EstimateRow, ...] = ()  # of counters: each metric on each context
+    precisions: tuple[PrecisionRow, ...] = ()  # of counters: their sums
+    cross_checks: tuple[dict[str, Any], ...] = ()  # what other methods say of the same run
 
     @property
     def by_precision(self) -> dict[str, int]:
@@ -187,7 +196,9 @@ class Record:
                 for work, calls in sorted(self.uncounted.items(), key=lambda item: (item[0].kind, item[0].name))
             ],
             "not_watched": list(self.unwatched),
-            "coverage": None,
+            "precisions": [row.to_json() for row in self.precisions],
+            "estimates": [row.to_json() for row in self.estimates],
+            "cross_checks": list(self.cross_checks),
             "runs": [run.to_json() for run in self.runs],
             "processes": [process.to_json() for process in self.processes],
             "policy_inputs": self.policy_inputs,
@@ -219,6 +230,9 @@ class Record:
             unwatched=tuple(parse_text(name) for name in data["not_watched"]),
             policy_inputs=dict(data["policy_inputs"]),
             verdicts=tuple(dict(verdict) for verdict in data["verdicts"]),
+            estimates=tuple(EstimateRow.from_json(row) for row in data["estimates"]),
+            precisions=tuple(PrecisionRow.from_json(row) for row in data["precisions"]),
+            cross_checks=tuple(dict(check) for check in data["cross_checks"]),
         )
         record.check_sums(data["by_precision"])
         return record
@@ -226,10 +240,25 @@ class Record:
     def check_sums(self, by_precision: dict[str, Any]) -> None:
         """Every figure that can be computed from others must be what they give; else ``ValueError``."""
         total = sum(flops for _, flops in self.counts.values())
-        if sum(process.flops for process in self.processes) != total:
+        if sum(process.flops for process in self.processes if process.counts_in(self.method)) != total:
             raise ValueError("the processes' operations are not the sum of the counts")
         if {name: str(flops) for name, flops in self.by_precision.items()} != by_precision:
             raise ValueError("by_precision is not the sum of the counts")
+        if self.method in COUNTER_METHODS:
+            self._check_estimates(total)
+        elif self.method == "analytic":
+            self._check_analytic(total)
+
+    def _check_estimates(self, total: int) -> None:
+        if sum(row.flops for row in self.estimates if row.kind in FLOATING) != total:
+            raise ValueError("the counts are not the sum of the estimates")
+        if sum(row.flops for row in self.precisions if row.kind in FLOATING) != total:
+            raise ValueError("the precisions are not the sum of the counts")
+        low, value, high = self.interval.low, self.interval.value, self.interval.high
+        if (value or 0) != total or low > total or (high is not None and high < total):
+            raise ValueError("flops, low and high do not hold the sum of the counts")
+
+    def _check_analytic(self, total: int) -> None:
         if (self.interval.value or 0) != total or self.interval.low != total:
             raise ValueError("flops or low is not the sum of the counts")
         if self.interval.high is not None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from ftprof.policy.verdict import Verdict, difference_notice
 from ftprof.quantity import two_figures
 from ftprof.record.journal import UncountedWork
-from ftprof.record.record import Record
+from ftprof.record.record import COUNTER_METHODS, Record
+from ftprof.report.counters_text import coverage_line, precision_table, uncounted_line
 from ftprof.report.verdict_text import share_text
 
 METHOD_MEANING = {
@@ -32,7 +33,8 @@ def closing_block(record: Record, verdicts: Sequence[Verdict], where: Path, prog
     """
     lines = [f"ftprof: {_total(record)}"]
     if record.interval.value is not None:
-        lines.append(_field("by precision", _shares(record.by_precision)))
+        if record.counts:
+            lines.append(_field("by precision", _shares(record.by_precision)))
         lines.append(_field("method", METHOD_MEANING[record.method]))
         lines.append(_field("coverage", coverage_text(record)))
     lines.append(_field("devices", devices_text(record)))
@@ -55,7 +57,10 @@ def report_text(record: Record, verdict_lines: Sequence[str]) -> str:
     """The whole record for a person, ``verdict_lines`` (from ``verdict_text``) first."""
     lines = [*verdict_lines, "", f"Method: {METHOD_MEANING[record.method]}"]
     lines += ["Coverage: " + coverage_text(record), "Devices: " + devices_text(record)]
-    for title, sums in (("precision", record.by_precision), ("operator", record.by_operator)):
+    if record.precisions:
+        lines += ["", "Precisions", *precision_table(record)]
+    rows = "counter" if record.precisions else "operator"
+    for title, sums in (("precision", record.by_precision), (rows, record.by_operator)):
         lines += ["", f"By {title} (FLOPs)", *_table(sums)]
     lines += ["", "Processes"]
     lines += [
@@ -66,7 +71,12 @@ def report_text(record: Record, verdict_lines: Sequence[str]) -> str:
     for run in record.runs:
         code = "unknown" if run.exit_code is None else str(run.exit_code)
         lines += ["", f"Command: {' '.join(run.command)}", f"  on {run.host}, exit code {code}, ftprof {run.ftprof}"]
-    lines += ["", "Not counted", *_uncounted_table(record)]
+    lines += [
+        "",
+        "Not counted",
+        *(_uncounted_table(record) if not record.precisions else [f"  {uncounted_text(record)}"]),
+    ]
+    lines += _cross_checks(record)
     if record.reasons:
         lines += ["", "Incomplete because" if not record.complete else "Note"]
         lines += [f"  {reason}" for reason in record.reasons]
@@ -77,7 +87,9 @@ def coverage_text(record: Record) -> str:
     """Both shares of coverage, or why there are none."""
     if record.method == "analytic":
         return "not applicable: calls are counted, not time"
-    return "none recorded"
+    if record.method in COUNTER_METHODS:
+        return coverage_line(record)
+    return "not applicable: whole devices are watched"
 
 
 def devices_text(record: Record) -> str:
@@ -94,6 +106,8 @@ def devices_text(record: Record) -> str:
 
 def uncounted_text(record: Record) -> str:
     """One line on what did work and is not in the figure, the unbounded first."""
+    if record.method in COUNTER_METHODS:
+        return uncounted_line(record)
     unbounded = [work for work in record.uncounted if work.family]
     bounded_calls = sum(calls for work, calls in record.uncounted.items() if not work.family)
     parts = []
@@ -107,6 +121,10 @@ def uncounted_text(record: Record) -> str:
         small.append(f"{_number(len(record.unwatched), 'operator')} (calls not known)")
     if small:
         parts.append("no formula: " + ", ".join(small))
+    if record.method in ("gpm", "peak-bound"):
+        parts.append(
+            "operations: they are estimated from the time" if record.method == "gpm" else "operations: only time"
+        )
     return "; ".join(parts) or "nothing that was seen"
 
 
@@ -114,6 +132,8 @@ def _total(record: Record) -> str:
     value = record.interval.value
     if value is None:
         return "nothing was counted"
+    if record.method == "peak-bound":
+        return f"at most {two_figures(Fraction(value))} FLOP executed ({value})"
     low, high = record.interval.low, record.interval.high
     interval = "" if low == value == high else f", interval [{low}, {'no upper end' if high is None else high}]"
     return f"{two_figures(Fraction(value))} FLOP executed ({value}){interval}"
@@ -156,6 +176,17 @@ def _uncounted_table(record: Record) -> list[str]:
         text = f"{_number(len(record.unwatched), 'operator')} whose calls are not known (all in the record): {some}"
         lines += textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="    ", max_lines=3)
     return lines or ["  nothing that was seen"]
+
+
+def _cross_checks(record: Record) -> list[str]:
+    """What other methods give for the same run."""
+    lines = ["", "Beside it"] if record.cross_checks else []
+    for check in record.cross_checks:
+        device = f" on {check['device']['name']}" if check["device"] else ""
+        high = "no upper end" if check["high"] is None else two_figures(Fraction(check["high"]))
+        figure = "" if check["flops"] is None else f" {two_figures(Fraction(check['flops']))} FLOP,"
+        lines.append(f"  {check['method']}{device}:{figure} between {two_figures(Fraction(check['low']))} and {high}")
+    return lines
 
 
 def _rank(rank: dict[str, int] | None) -> str:

@@ -9,8 +9,11 @@ from pathlib import Path
 BOOTSTRAP = Path(__file__).with_name("bootstrap")
 
 
-def with_hook(environment: Mapping[str, str], folder: Path, run_id: str) -> dict[str, str]:
-    """``environment`` for a command whose Python processes shall keep journals in ``folder``."""
+def with_hook(environment: Mapping[str, str], folder: Path, run_id: str, methods: str = "analytic") -> dict[str, str]:
+    """``environment`` for a command whose Python processes shall load the hook and keep journals in ``folder``.
+
+    ``methods`` tells the hook whether operators are to be counted: only with ``analytic``.
+    """
     python_path = [str(BOOTSTRAP)]
     if environment.get("PYTHONPATH"):
         python_path.append(environment["PYTHONPATH"])
@@ -19,4 +22,5 @@ def with_hook(environment: Mapping[str, str], folder: Path, run_id: str) -> dict
         "PYTHONPATH": os.pathsep.join(python_path),
         "FTPROF_RUN_DIR": str(folder),
         "FTPROF_RUN_ID": run_id,
+        "FTPROF_METHODS": methods,
     }

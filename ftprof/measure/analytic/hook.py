@@ -772,6 +772,46 @@ def watch_cuda_graphs(graph: Any, counter: OperatorCounter) -> None:
     graph.capture_begin, graph.capture_end, graph.replay = began, ended, replayed
 
 
+# ---------------------------------------------------------------- what the injection library cannot see
+
+
+def tell_injection_library(what: str, *arguments: Any) -> None:
+    """Call a function of ftprof's injection library, if the CUDA driver has loaded that into this process."""
+    import ctypes
+
+    try:
+        library = ctypes.CDLL(os.environ["CUDA_INJECTION64_PATH"], mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+        getattr(library, f"ftprof_inject_{what}")(*arguments)
+    except (AttributeError, KeyError, OSError):
+        pass  # no CUDA here so far, or another tool's library
+
+
+def announce_captures(graph: Any) -> None:
+    """Tell of stream captures, during which no window of patched code may be open."""
+    begin, end = graph.capture_begin, graph.capture_end
+
+    def began(self: Any, *args: Any, **kwargs: Any) -> Any:
+        tell_injection_library("capture_begins")
+        return begin(self, *args, **kwargs)
+
+    def ended(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return end(self, *args, **kwargs)
+        finally:
+            tell_injection_library("capture_ends")
+
+    graph.capture_begin, graph.capture_end = began, ended
+    # Read when the driver loads the library. A child has another number, and announces its own.
+    os.environ["FTPROF_CAPTURES_ANNOUNCED"] = str(os.getpid())
+
+
+def watch_ends_for_injection_library() -> None:
+    """Its windows are closed by an exit handler, which neither of these runs."""
+    _before(os, "_exit", lambda: tell_injection_library("end", b"os._exit"))
+    _before(os, "execv", lambda: tell_injection_library("cut", 2000))
+    _before(os, "execve", lambda: tell_injection_library("cut", 2000))
+
+
 # ---------------------------------------------------------------- the journal
 
 
@@ -1167,14 +1207,26 @@ _meter: Meter | None = None
 
 
 def watch_for_torch() -> None:
-    """Start counting in this process when torch has been imported."""
+    """Start counting in this process when torch has been imported.
+
+    Where hardware counters count (FTPROF_METHODS has no ``analytic``), operators are left alone: the injection library
+    is only told what it cannot see.
+    """
+    count_operators = "analytic" in os.environ.get("FTPROF_METHODS", "analytic").split(",")
+    injected = bool(os.environ.get("CUDA_INJECTION64_PATH"))
+    if injected:
+        watch_ends_for_injection_library()
 
     def start(_: ModuleType) -> None:
         global _meter
-        _meter = Meter(os.environ["FTPROF_RUN_DIR"], os.environ.get("FTPROF_RUN_ID", ""))
-        _meter.start()
-        watch_cuda_graphs(sys.modules["torch"].cuda.CUDAGraph, _meter.counter)
-        watch_ahead_of_time(getattr(sys.modules["torch"]._C, "_aoti", None), _meter.counter.note)
+        torch = sys.modules["torch"]
+        if injected:
+            announce_captures(torch.cuda.CUDAGraph)
+        if count_operators:
+            _meter = Meter(os.environ["FTPROF_RUN_DIR"], os.environ.get("FTPROF_RUN_ID", ""))
+            _meter.start()
+            watch_cuda_graphs(torch.cuda.CUDAGraph, _meter.counter)
+            watch_ahead_of_time(getattr(torch._C, "_aoti", None), _meter.counter.note)
 
     def patched(patch: Callable[[ModuleType, Callable[[Other], None]], None]) -> Callable[[ModuleType], None]:
         def act(module: ModuleType) -> None:
@@ -1183,15 +1235,12 @@ def watch_for_torch() -> None:
 
         return act
 
-    sys.meta_path.insert(
-        0,
-        _ImportWatcher(
-            {
-                "torch": start,
-                "torch._inductor.async_compile": patched(watch_inductor),
-                "torch._inductor.codecache": patched(watch_compiled_code),
-                "torch._inductor.runtime.triton_heuristics": patched(watch_inductor_triton),
-                "triton.runtime.jit": patched(watch_triton),
-            }
-        ),
-    )
+    actions: dict[str, Callable[[ModuleType], None]] = {"torch": start}
+    if count_operators:
+        actions |= {
+            "torch._inductor.async_compile": patched(watch_inductor),
+            "torch._inductor.codecache": patched(watch_compiled_code),
+            "torch._inductor.runtime.triton_heuristics": patched(watch_inductor_triton),
+            "triton.runtime.jit": patched(watch_triton),
+        }
+    sys.meta_path.insert(0, _ImportWatcher(actions))

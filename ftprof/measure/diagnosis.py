@@ -1,0 +1,420 @@
+"""What keeps hardware counters from working on this machine, each with its remedy. It reads, and changes nothing."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ftprof.measure.cupti_search import search_roots
+from ftprof.measure.nvml import GpuInfo, Nvml, NvmlError, OpenNvml
+from ftprof.measure.peak_bound import devices_of
+from ftprof.measure.run_processes import INITIAL_PID_NAMESPACE
+from ftprof.record.explanation import ADMIN_REMEDY, explain
+from ftprof.record.peaks import chip_peaks
+
+_CAP_SYS_ADMIN = 21  # linux/capability.h
+_WHOLE_UID_MAP = ["0", "0", "4294967295"]  # of the namespace that the kernel itself is in
+_DCGM = ("nv-hostengine", "dcgm-exporter")
+_MPS = ("nvidia-cuda-mps",)  # -control and -server; the kernel cuts names after 15 bytes
+_CONTAINER_WORDS = ("docker", "kubepods", "containerd", "libpod", "lxc", "crio")
+_OURS = "libftprof_inject.so"
+_TURING = (7, 5)
+_METHODS = ("counters", "gpm", "analytic", "peak-bound")
+_WHY_UNABLE = {
+    "gpm": "NVML samples the activity of Hopper and newer chips only",
+    "peak-bound": "NVML does not say the GPU's SMs or its highest clock",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in the way: what it is, what to do, which GPU (``None``: all), which methods it stops.
+
+    ``doubts``: it may stop the counters, which only counting shows.
+    """
+
+    id: str
+    what: str
+    remedy: str
+    device: str | None = None
+    stops: tuple[str, ...] = ()
+    doubts: bool = False
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The NVIDIA driver; ``version`` is ``None`` where none answers, and ``error`` says why."""
+
+    version: str | None
+    cuda: str | None = None
+    confidential: bool | None = None
+    error: NvmlError | None = None
+
+
+@dataclass(frozen=True)
+class Cupti:
+    """The CUPTI found. ``version`` is ``None`` where none can be used, and ``error`` says why, with its remedy."""
+
+    version: str | None
+    path: str = ""
+    origin: str = ""
+    warning: str = ""
+    error: str = ""
+    remedy: str = ""
+    chips: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Privilege:
+    """Who may read the counters. ``None`` is what could not be read.
+
+    ``cap_sys_admin`` is the capability that the driver asks for: one that holds only inside a user namespace does not
+    count. ``admin_only`` is the driver's RmProfilingAdminOnly.
+    """
+
+    cap_sys_admin: bool | None
+    admin_only: bool | None
+    user_namespace: bool
+
+    @property
+    def enough(self) -> bool | None:
+        """Whether counters may be read."""
+        if self.cap_sys_admin or self.admin_only is False:
+            return True
+        return False if self.admin_only and self.cap_sys_admin is False else None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What was found. ``dcgm`` and ``mps`` are process names; ``injection`` is who holds CUDA_INJECTION64_PATH."""
+
+    driver: Driver
+    gpus: tuple[GpuInfo, ...]
+    chips: Mapping[str, str]
+    cupti: Cupti
+    privilege: Privilege
+    container: str | None
+    dcgm: tuple[str, ...]
+    mps: tuple[str, ...]
+    injection: str | None
+    torch: bool
+    plans: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MethodState:
+    """Whether a method can count here (``None``: it may be refused), and why or why not.
+
+    ``problem`` is the id of the problem that ``why`` tells, if it is one.
+    """
+
+    method: str
+    available: bool | None
+    why: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The machine, what is in the way, and what follows for each method. ``verdict`` is what ``auto`` would take."""
+
+    machine: Machine
+    problems: tuple[Problem, ...]
+    methods: tuple[MethodState, ...]
+    verdict: MethodState
+
+
+def diagnose(root: Path = Path("/"), environ: Mapping[str, str] | None = None, open_nvml: OpenNvml = Nvml) -> Diagnosis:
+    """Look at this machine. Raises nothing: what cannot be read is said to be so.
+
+    ``root`` is where the kernel's files are looked for.
+    """
+    return judge(look(root, os.environ if environ is None else environ, open_nvml))
+
+
+def look(root: Path, environ: Mapping[str, str], open_nvml: OpenNvml = Nvml) -> Machine:
+    """Only the facts."""
+    driver, gpus = _look_at_driver(open_nvml)
+    cupti, native = _look_at_cupti()
+    chips = _chips(native, gpus) if cupti.version is not None else {}
+    holder = environ.get("CUDA_INJECTION64_PATH") or None
+    return Machine(
+        driver=driver,
+        gpus=gpus,
+        chips=chips,
+        cupti=cupti,
+        privilege=_look_at_privilege(root),
+        container=_look_at_container(root, environ),
+        dcgm=_running(root, _DCGM),
+        mps=_running(root, _MPS) or (("CUDA_MPS_PIPE_DIRECTORY",) if environ.get("CUDA_MPS_PIPE_DIRECTORY") else ()),
+        injection=None if holder and Path(holder).name == _OURS else holder,
+        torch=_has_torch(),
+        plans={chip: _plan(native, chip) for chip in sorted(set(chips.values()))},
+    )
+
+
+def judge(machine: Machine) -> Diagnosis:
+    """What follows from the facts."""
+    problems = tuple(_problems(machine))
+    states = {method: _state(method, machine, problems) for method in _METHODS}
+    return Diagnosis(machine, problems, tuple(states.values()), _verdict(machine, states))
+
+
+def _look_at_driver(open_nvml: OpenNvml) -> tuple[Driver, tuple[GpuInfo, ...]]:
+    try:
+        nvml = open_nvml()
+    except NvmlError as error:
+        return Driver(None, error=error), ()
+    except ImportError as error:
+        return Driver(None, error=NvmlError("import pynvml", NvmlError.NO_FUNCTION, str(error))), ()
+    version = cuda = None
+    confidential = None
+    try:
+        version, cuda, confidential = nvml.driver_version(), nvml.cuda_version(), nvml.confidential()
+        return Driver(version, cuda, confidential), tuple(gpu.info for gpu in nvml.gpus())
+    except NvmlError as error:
+        return Driver(version, cuda, confidential, error), ()
+    finally:
+        nvml.close()
+
+
+def _look_at_cupti() -> tuple[Cupti, Any]:
+    try:
+        native = importlib.import_module("ftprof._native")
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        return Cupti(None, error=f"ftprof's native module cannot be loaded ({reason})", remedy="reinstall ftprof"), None
+    try:
+        info = native.load_cupti(search_roots())
+        chips = tuple(native.chips())
+    except native.CuptiError as error:
+        what = str(error).removesuffix(error.remedy).rstrip("; ")
+        remedy = error.remedy or explain(error.call, error.code).remedy
+        return Cupti(None, error=" ".join(what.split()), remedy=remedy), native
+    return Cupti(info.version, info.path, info.origin, info.warning, chips=chips), native
+
+
+def _chips(native: Any, gpus: tuple[GpuInfo, ...]) -> dict[str, str]:
+    """CUPTI's name of each GPU's chip by UUID. Only the driver knows it: a compute capability fits several chips."""
+    ask: Callable[[], dict[str, str]] | None = getattr(native, "device_chips", None)
+    if ask is None or not gpus:
+        return {}
+    try:
+        return dict(ask())
+    except native.CuptiError:
+        return {}
+
+
+def _plan(native: Any, chip: str) -> str:
+    try:
+        groups = native.plan(chip).groups
+    except native.CuptiError as error:
+        return f"no plan: {' '.join(str(error).split())}"
+    base = next((group for group in groups if group.role == "base"), None)
+    rotating = sum(group.role == "rotating" for group in groups)
+    return f"{len(base.metrics) if base else 0} metrics always, {rotating} more groups in turn"
+
+
+def _look_at_privilege(root: Path) -> Privilege:
+    effective = _field(root / "proc/self/status", "CapEff:")
+    uid_map = _read(root / "proc/self/uid_map")
+    inside = bool(uid_map) and uid_map.split()[:3] != _WHOLE_UID_MAP
+    capable = None if effective is None else bool(int(effective, 16) >> _CAP_SYS_ADMIN & 1)
+    return Privilege(False if inside else capable, _admin_only(root), inside)
+
+
+def _admin_only(root: Path) -> bool | None:
+    value = _field(root / "proc/driver/nvidia/params", "RmProfilingAdminOnly:")
+    if value is None:
+        folder = root / "sys/module/nvidia/parameters"
+        found = _read(folder / "NVreg_RestrictProfilingToAdminUsers") or _read(folder / "RmProfilingAdminOnly")
+        value = found.strip() or None
+    return None if value is None else value not in ("0", "N")
+
+
+def _look_at_container(root: Path, environ: Mapping[str, str]) -> str | None:
+    if (root / ".dockerenv").exists():
+        return "docker"
+    if (root / "run/.containerenv").exists():
+        return "podman"
+    if environ.get("KUBERNETES_SERVICE_HOST"):
+        return "kubernetes"
+    if environ.get("APPTAINER_CONTAINER") or environ.get("SINGULARITY_CONTAINER"):
+        return "apptainer"
+    words = _read(root / "proc/1/cgroup") + _read(root / "proc/self/mountinfo").partition("\n")[0]
+    for word in _CONTAINER_WORDS:
+        if word in words:
+            return word
+    try:
+        own = str((root / "proc/self/ns/pid").readlink())
+    except OSError:
+        return None
+    return None if own == INITIAL_PID_NAMESPACE else "a process namespace of its own"
+
+
+def _running(root: Path, names: tuple[str, ...]) -> tuple[str, ...]:
+    found = {_read(path).strip() for path in (root / "proc").glob("[0-9]*/comm")}
+    return tuple(sorted(name for name in found if name.startswith(names)))
+
+
+def _has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
+def _field(path: Path, name: str) -> str | None:
+    for line in _read(path).splitlines():
+        if line.startswith(name):
+            return line[len(name) :].strip() or None
+    return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _problems(machine: Machine) -> list[Problem]:
+    found = _driver_problems(machine)
+    if machine.gpus:
+        found += _privilege_problems(machine)
+        for gpu in machine.gpus:
+            found += _gpu_problems(gpu, machine)
+        found += _neighbour_problems(machine)
+    return found + _cupti_problems(machine.cupti)
+
+
+def _driver_problems(machine: Machine) -> list[Problem]:
+    all_of_gpu = ("counters", "gpm", "peak-bound")
+    error = machine.driver.error
+    if error is not None and error.code in (NvmlError.NO_LIBRARY, NvmlError.NO_DRIVER):
+        remedy = "install the driver; in a container, start it with the GPUs (docker run --gpus all)"
+        return [Problem("no-driver", "no NVIDIA driver answers here", remedy, stops=all_of_gpu)]
+    if error is not None:
+        explained = explain(error.call, error.code)
+        what = f"NVML does not answer: {error.call}: {explained.reason or error.text}"
+        return [Problem("nvml", what, explained.remedy, stops=all_of_gpu)]
+    if not machine.gpus:
+        remedy = "check that the GPUs are passed into this container or VM, and NVIDIA_VISIBLE_DEVICES"
+        return [Problem("no-gpu", "the driver sees no GPU", remedy, stops=all_of_gpu)]
+    if machine.driver.confidential:
+        return [_from_code("confidential-computing", 41)]
+    return []
+
+
+def _privilege_problems(machine: Machine) -> list[Problem]:
+    privilege = machine.privilege
+    if privilege.enough:
+        return []
+    inside = " (this process has CAP_SYS_ADMIN inside a user namespace only)" if privilege.user_namespace else ""
+    remedy = ADMIN_REMEDY
+    if machine.container:
+        remedy += ", or start the container with --cap-add=SYS_ADMIN and as root inside it"
+    if privilege.enough is None:
+        what = f"whether counters may be read cannot be told: RmProfilingAdminOnly is not readable here{inside}"
+        return [Problem("privilege-unknown", what, f"if they are refused: {remedy}", doubts=True)]
+    what = f"only administrators may read counters: RmProfilingAdminOnly is 1 and CAP_SYS_ADMIN is missing{inside}"
+    return [Problem("privilege", what, remedy, stops=("counters",))]
+
+
+def _gpu_problems(gpu: GpuInfo, machine: Machine) -> list[Problem]:
+    found = []
+    if gpu.virtualisation in ("vgpu", "host-vgpu", "host-vsga"):
+        found.append(_from_code("vgpu", 40, gpu))
+    if gpu.mig:
+        what = f"{gpu.name} is divided (MIG): only an isolated GPU instance, with one compute instance, can be counted"
+        if not gpu.instances:
+            what = f"{gpu.name} is divided (MIG), and this process sees no instance of it"
+        found.append(Problem("mig", what, explain("cupti", 43).remedy, gpu.uuid, doubts=True))
+    if gpu.capability is None:
+        what = f"{gpu.name}: NVML does not say its compute capability"
+        found.append(Problem("unknown-chip", what, "update the driver", gpu.uuid, ("gpm", "peak-bound")))
+    elif tuple(map(int, gpu.capability.split("."))) < _TURING:
+        what = f"{gpu.name} (compute capability {gpu.capability}) is older than Turing: its counters cannot be read"
+        found.append(Problem("old-chip", what, "use the analytic method", gpu.uuid, _METHODS[:2] + _METHODS[3:]))
+    elif chip_peaks(gpu.capability) is None:
+        what = f"{gpu.name}: ftprof has no published peak for compute capability {gpu.capability}"
+        found.append(Problem("unknown-chip", what, "update ftprof, or report it", gpu.uuid, ("gpm", "peak-bound")))
+    chip = machine.chips.get(gpu.uuid)
+    if chip is not None and machine.cupti.chips and chip not in machine.cupti.chips:
+        what = f"{gpu.name}: CUPTI {machine.cupti.version} does not know its chip {chip}"
+        found.append(Problem("chip-newer-than-cupti", what, explain("cupti", 46).remedy, gpu.uuid, ("counters",)))
+    return found
+
+
+def _neighbour_problems(machine: Machine) -> list[Problem]:
+    found = []
+    if machine.injection is not None:
+        what = f"CUDA_INJECTION64_PATH is set by another tool: {machine.injection}"
+        remedy = "only one tool can be injected: unset it, or run without that tool"
+        found.append(Problem("injection", what, remedy, stops=("counters",)))
+    if machine.dcgm:
+        what = f"DCGM is running ({', '.join(machine.dcgm)}) and may hold the counters"
+        found.append(Problem("dcgm", what, f"if they are busy: {explain('cupti', 26).remedy}", doubts=True))
+    if machine.mps:
+        what = f"MPS is in use ({', '.join(machine.mps)}): whether its clients can be counted is not yet measured"
+        remedy = "run without MPS (echo quit | nvidia-cuda-mps-control), or compare with another method"
+        found.append(Problem("mps", what, remedy))
+    return found
+
+
+def _cupti_problems(cupti: Cupti) -> list[Problem]:
+    if cupti.version is None:
+        return [Problem("cupti", cupti.error, cupti.remedy, stops=("counters",))]
+    return [Problem("cupti-untested", cupti.warning, "none needed; compare a first run")] if cupti.warning else []
+
+
+def _from_code(name: str, code: int, gpu: GpuInfo | None = None) -> Problem:
+    explained = explain("cupti", code)
+    what = explained.reason.partition(": ")[2]
+    if gpu is not None:
+        what = f"{gpu.name}: {what}"
+    return Problem(name, what, explained.remedy, None if gpu is None else gpu.uuid, ("counters",))
+
+
+def _state(method: str, machine: Machine, problems: tuple[Problem, ...]) -> MethodState:
+    if method == "analytic":
+        where = "torch is installed here" if machine.torch else "no torch in this environment; another may have it"
+        return MethodState(method, True, f"for Python programs that use torch: {where}")
+    everywhere = [problem for problem in problems if method in problem.stops and problem.device is None]
+    if everywhere:
+        return MethodState(method, False, everywhere[0].what, everywhere[0].id)
+    stopped = {problem.device: problem for problem in problems if method in problem.stops}
+    able = [gpu for gpu in machine.gpus if gpu.uuid not in stopped and _can(method, gpu)]
+    if not able:
+        if stopped:
+            first = next(iter(stopped.values()))
+            return MethodState(method, False, first.what, first.id)
+        return MethodState(method, False, _WHY_UNABLE[method])
+    doubts = [problem for problem in problems if problem.doubts and method == "counters"]
+    doubtful = {problem.device for problem in doubts}
+    sure = [gpu for gpu in able if not doubtful & {gpu.uuid, None}]
+    if not sure:
+        return MethodState(method, None, f"{_share(len(able), machine)}, but {doubts[0].what}", doubts[0].id)
+    return MethodState(method, True, _share(len(sure), machine))
+
+
+def _can(method: str, gpu: GpuInfo) -> bool:
+    if method == "counters":
+        return True
+    bounded = any(device.bound_over(0, 1) is not None for device in devices_of(gpu))
+    return bounded and (method == "peak-bound" or bool(gpu.gpm))
+
+
+def _share(number: int, machine: Machine) -> str:
+    all_of_them = number == len(machine.gpus)
+    return "on every GPU" if all_of_them else f"on {number} of {len(machine.gpus)} GPUs"
+
+
+def _verdict(machine: Machine, states: Mapping[str, MethodState]) -> MethodState:
+    counters = states["counters"]
+    if counters.available is not False:
+        return counters
+    method = "gpm" if machine.gpus and states["gpm"].available else "analytic"
+    return MethodState(method, True, f"no counters: {counters.why}", counters.problem)

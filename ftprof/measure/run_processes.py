@@ -1,0 +1,87 @@
+"""Which processes belong to a run, and which GPUs they hold open: read from /proc."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel's proc_ns.h
+_MOST_ANCESTORS = 64
+
+
+class RunProcesses:
+    """The processes that carry the run's id in their environment, or descend from its command.
+
+    ``process in run`` asks for one id; what was found out is kept for as long as that process lives.
+    """
+
+    def __init__(self, run_id: str, command_pid: int, root: Path = Path("/")) -> None:
+        self._mark = f"FTPROF_RUN_ID={run_id}".encode()
+        self._command_pid = command_pid
+        self._proc = root / "proc"
+        self._known: dict[tuple[int, int], bool] = {}
+
+    def __contains__(self, pid: object) -> bool:
+        if not isinstance(pid, int):
+            return False
+        status = self._status(pid)
+        if status is None:
+            return False
+        identity = pid, status[1]
+        if identity not in self._known:
+            if len(self._known) > 10_000:
+                self._known.clear()
+            self._known[identity] = self._marked(pid) or self._descends(pid)
+        return self._known[identity]
+
+    def holds_device_file(self, minor: int) -> bool:
+        """Whether one of them has /dev/nvidia<minor> open, as every process that uses that GPU has."""
+        wanted = f"/dev/nvidia{minor}"
+        return any(wanted in self._open_files(pid) for pid in self._living() if pid in self)
+
+    def ids_are_the_drivers(self) -> bool:
+        """Whether process ids here are those that the driver tells: not so in most containers."""
+        return _target(self._proc / "self" / "ns" / "pid") == INITIAL_PID_NAMESPACE
+
+    def _living(self) -> list[int]:
+        try:
+            return [int(entry.name) for entry in self._proc.iterdir() if entry.name.isdecimal()]
+        except OSError:
+            return []
+
+    def _marked(self, pid: int) -> bool:
+        try:
+            return self._mark in (self._proc / str(pid) / "environ").read_bytes().split(b"\0")
+        except OSError:
+            return False  # it has just ended, or is another user's
+
+    def _descends(self, pid: int) -> bool:
+        for _ in range(_MOST_ANCESTORS):
+            if pid == self._command_pid:
+                return True
+            status = self._status(pid)
+            if status is None or status[0] <= 1:
+                return False
+            pid = status[0]
+        return False
+
+    def _status(self, pid: int) -> tuple[int, int] | None:
+        """A process's parent, and its start in clock ticks since boot."""
+        try:
+            text = (self._proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+            fields = text.rpartition(")")[2].split()
+            return int(fields[1]), int(fields[19])
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def _open_files(self, pid: int) -> set[str | None]:
+        try:
+            return {_target(link) for link in (self._proc / str(pid) / "fd").iterdir()}
+        except OSError:
+            return set()
+
+
+def _target(link: Path) -> str | None:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return None  # it has gone meanwhile

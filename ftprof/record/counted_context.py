@@ -1,0 +1,138 @@
+"""What one process's meter found on one CUDA context, from the lines of its counters journal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ftprof.record.explanation import explain
+from ftprof.record.fields import parse_count, parse_text, parse_whole
+from ftprof.record.rollup import Stratum, Tally
+from ftprof.record.spans import Group, Metric
+
+ROLES = ("base", "rotating", "cuda-core", "link", "integer", "sparse")
+KINDS = ("floating", "integer", "sparse", "cuda-core", "cycles", "instructions")
+
+
+def _group(data: dict[str, Any]) -> Group:
+    metrics = tuple(
+        Metric(
+            parse_text(row["name"]),
+            parse_text(row["precision"]),
+            _one_of(KINDS, row["kind"]),
+            parse_whole(row["weight"]),
+        )
+        for row in data["metrics"]
+    )
+    group = Group(_one_of(ROLES, data["role"]), metrics)
+    _ = group.denominator  # raises where there is none, or more than one
+    return group
+
+
+def _one_of(known: tuple[str, ...], value: Any) -> str:
+    if value not in known:
+        raise ValueError(f"{value!r:.40} is none of {', '.join(known)}")
+    return str(value)
+
+
+@dataclass(frozen=True)
+class AbnormalGap:
+    """Time in which nobody counted, and why. Times in microseconds since the epoch."""
+
+    begin_us: int
+    end_us: int
+    reason: str
+    call: str
+    code: int
+    remedy: str
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> AbnormalGap:
+        """Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form is not the schema's."""
+        begin, end = parse_whole(data["begin_us"]), parse_whole(data["end_us"])
+        if end < begin:
+            raise ValueError("a gap ends before it begins")
+        texts = [parse_text(data[name]) for name in ("reason", "call", "remedy")]
+        return cls(begin, end, texts[0], texts[1], int(data["code"]), texts[2])
+
+    def __str__(self) -> str:
+        """For a record's reasons: what it means, the call and its code, what to do."""
+        known = explain(self.call, self.code)
+        code = f"error {self.code}, " if self.code else ""
+        remedy = self.remedy or known.remedy
+        meaning = known.reason.rpartition(": ")[2] or self.reason
+        return f"{meaning} ({self.call}: {code}{self.reason})" + (f"; {remedy}" if remedy else "")
+
+
+@dataclass
+class CountedContext:
+    """A context's device, plan and windows. Without groups nothing could be counted on it."""
+
+    number: int
+    device: dict[str, Any]
+    begin_us: int
+    groups: tuple[Group, ...] = ()
+    unsupported: tuple[str, ...] = ()
+    gaps: list[AbnormalGap] = field(default_factory=list)
+    windows: int = 0
+    last_us: int = 0
+    tally: Tally = field(default_factory=lambda: Tally(()))
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> CountedContext:
+        """From a ``context`` line. Raises ``KeyError``, ``TypeError`` or ``ValueError`` where it has another form."""
+        groups = tuple(_group(group) for group in data["groups"])
+        for name in ("device", "name", "uuid", "capability", "chip"):
+            parse_text(data["device"][name])
+        for name in ("multiprocessors", "clock_khz"):
+            parse_whole(data["device"][name])
+        begin = parse_whole(data["begin_us"])
+        return cls(
+            number=parse_whole(data["context"]),
+            device=dict(data["device"]),
+            begin_us=begin,
+            groups=groups,
+            unsupported=tuple(parse_text(name) for name in data["unsupported"]),
+            last_us=begin,
+            tally=Tally([group.denominator for group in groups]),
+        )
+
+    def plan(self, again: CountedContext) -> None:
+        """Take over the groups of a later line of the same context, once it could be planned."""
+        if self.windows:
+            raise ValueError("a context is planned again after its first window")
+        self.device, self.groups, self.unsupported, self.tally = (
+            again.device,
+            again.groups,
+            again.unsupported,
+            again.tally,
+        )
+
+    def add_window(self, data: dict[str, Any]) -> None:
+        """From a ``counts`` line. Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form does not hold."""
+        group = parse_whole(data["group"])
+        counts = [parse_count(count) for count in data["counts"]]
+        if group >= len(self.groups) or len(counts) != len(self.groups[group].metrics):
+            raise ValueError("a window is not of a group of its context")
+        begin, end = parse_whole(data["begin_us"]), parse_whole(data["end_us"])
+        if end < begin:
+            raise ValueError("a window ends before it begins")
+        self.tally.add_window(parse_whole(data["stratum"]), group, begin, end, counts)
+        self.windows += 1
+        self.last_us = max(self.last_us, end)
+
+    def add_stratum(self, data: dict[str, Any]) -> None:
+        """From a part of a ``rollup`` line. Raises as ``add_window`` does."""
+        stratum = Stratum.from_json(data, [len(group.metrics) for group in self.groups])
+        self.tally.add_stratum(stratum)
+        self.windows += sum(sums.windows for sums in stratum.groups.values())
+        self.last_us = max(self.last_us, stratum.end_us)
+
+
+def context_of(contexts: Sequence[CountedContext], number: Any) -> CountedContext:
+    """The context that a line speaks of. Raises ``ValueError`` where no line has introduced it."""
+    for context in contexts:
+        if context.number == parse_whole(number):
+            return context
+    raise ValueError(f"context {number!r:.20} was not introduced")

@@ -1,0 +1,274 @@
+"""The statistics of one metric in the strata of one context: what its windows say of the time that others had.
+
+A ratio estimator: counts for each denominator (an SM-active cycle), times the denominators that windows of other groups
+saw. Counts are integers and exact; floats occur in errors only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+# Windows that one ratio is taken from. The ratio of two means is biased by about its relative variance over their
+# number; sixteen keep that under half a per cent where windows differ by a quarter of their mean.
+WINDOWS_OF_RATIO = 16
+# "All of n windows were zero" excludes, at 95 %, what would have been expected in three of them: exp(-3) = 0.05.
+RULE_OF_THREE = 3.0
+# 97.5 % quantiles of Student's t for 1, 2, ... 10 degrees of freedom.
+_FEW_DEGREES = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157, 2.228139)
+_NORMAL = 1.959964
+ONE_WEIGHT = 1 << 20
+
+
+def student_t(degrees: float) -> float:
+    """The 97.5 % quantile of Student's t, for degrees of freedom that are rounded down, and at least one.
+
+    A table, then the expansion of Cornish and Fisher, whose error beyond ten degrees is under 0.00002.
+    """
+    nu = max(math.floor(degrees), 1) if degrees < 1e9 else 10**9
+    if nu <= len(_FEW_DEGREES):
+        return _FEW_DEGREES[nu - 1]
+    z, z2 = _NORMAL, _NORMAL**2
+    first = (z2 + 1) * z / 4
+    second = ((5 * z2 + 16) * z2 + 3) * z / 96
+    third = (((3 * z2 + 19) * z2 + 17) * z2 - 15) * z / 384
+    fourth = ((((79 * z2 + 776) * z2 + 1482) * z2 - 1920) * z2 - 945) * z / 92160
+    return z + (first + (second + (third + fourth / nu) / nu) / nu) / nu
+
+
+@dataclass(frozen=True)
+class Hideout:
+    """A part of the time in which something could have stayed unseen.
+
+    ``windows`` is how many windows a microsecond of it had (those that would have found it), ``time_us`` how long it is
+    without these windows, ``value`` what a microsecond could hold.
+    """
+
+    windows: float
+    time_us: int
+    value: float
+
+    def times(self, factor: float) -> Hideout:
+        """The same place, with so much in each microsecond."""
+        return Hideout(self.windows, self.time_us, self.value * factor)
+
+
+def hidden(places: Iterable[Hideout]) -> float:
+    """The most that can have stayed unseen in these places, at 95 %.
+
+    Something that lies where k windows were expected is missed by all with a probability of at most exp(-k). So the
+    places where it hides have three expected windows between them: those with most value for a window come first. With
+    one place this is the rule of three, with windows of several groups or contexts it holds for all of them together.
+    """
+    left, total = RULE_OF_THREE, 0.0
+    for place in sorted(places, key=lambda place: place.windows / place.value if place.value > 0 else math.inf):
+        cost = place.windows * place.time_us
+        share = 1.0 if cost <= left else left / cost
+        total += share * place.time_us * place.value
+        left -= share * cost
+    return total
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one group's windows in one stratum saw of the time and of the denominators. Times in microseconds.
+
+    ``length_us`` is that of a window of the stratum, ``weight`` how many windows one of the group stands for, in 2^20ths.
+    ``unseen`` are the denominators in windows of other groups, ``unseen_windows`` how many these are; ``edges`` and
+    ``gaps`` are the denominators to be expected in the time without windows.
+    """
+
+    windows: int
+    divisors: int
+    divisor_squares: int
+    weight: int
+    length_us: float
+    unseen: int
+    unseen_windows: int
+    edges: int
+    gaps: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """One metric in one stratum: sums over its group's windows of its count, of the square, of count x denominator."""
+
+    total: int
+    squares: int
+    products: int
+
+
+@dataclass(frozen=True)
+class Extrapolated:
+    """Counts that no window of the group saw, by where they were, and the standard error of ``rotation``.
+
+    Not ``linked``: patched code counted something, and no link window says how many cycles that stands for. ``missed``
+    is the least that the high end has to allow for.
+    """
+
+    rotation: int
+    edges: int
+    gaps: int
+    error: float
+    degrees: float
+    linked: bool = True
+    missed: float = 0.0
+
+    @property
+    def half_width(self) -> float:
+        """Of the interval of 95 % around ``rotation``."""
+        return student_t(self.degrees) * self.error
+
+
+NOTHING = Extrapolated(0, 0, 0, 0.0, math.inf)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Sums over windows of several strata: of a count, its square, its product with the denominator, and of that."""
+
+    windows: int
+    count: int
+    squares: int
+    products: int
+    divisors: int
+    divisor_squares: int
+
+    @property
+    def ratio(self) -> Fraction:
+        """Count / divisors by Beale, which takes out the bias of a ratio of two means from few windows."""
+        plain = Fraction(self.count, self.divisors)
+        if self.windows < 2:
+            return plain
+        n, less = self.windows, self.windows - 1
+        # 1 + covariance / n / the product of the means, over 1 + variance / n / the square of the divisors' mean
+        top = 1 + (Fraction(n * self.products, self.count * self.divisors) - 1) / less
+        bottom = 1 + (Fraction(n * self.divisor_squares, self.divisors**2) - 1) / less
+        return plain * top / bottom
+
+    @property
+    def relative_variance(self) -> float:
+        """Of the ratio, from the windows' residuals; one window says nothing, so its error is all of it."""
+        if self.windows < 2:
+            return 1.0
+        ratio = self.count / self.divisors
+        residuals = self.squares - 2 * ratio * self.products + ratio * ratio * self.divisor_squares
+        return max(residuals, 0.0) / self.count / self.count * self.windows / (self.windows - 1)
+
+
+def linked(patched: Pooled, link: Pooled | None, cycles: tuple[int, int, int]) -> Extrapolated:
+    """Counts in windows of patched code, extended by their instructions to the cycles of rotation, edges and gaps.
+
+    Counts are instructions of one kind, so never more than all: as far as three windows could have missed the rest, the
+    high end takes every instruction for one of that kind.
+    """
+    if patched.count == 0:
+        return NOTHING
+    if link is None or link.count == 0 or patched.divisors == 0:
+        return Extrapolated(0, 0, 0, 0.0, 0.0, linked=False)
+    an_instruction = min(patched.ratio, Fraction(1))
+    a_cycle = Fraction(link.count, link.divisors)
+    rotation, edges, gaps = (round(an_instruction * a_cycle * number) for number in cycles)
+    mine, its = patched.relative_variance, link.relative_variance
+    return Extrapolated(
+        rotation,
+        edges,
+        gaps,
+        error=rotation * math.sqrt(mine + its + mine * its),
+        degrees=min(patched.count**2 / patched.squares + 1, link.windows - 1),
+        missed=min(RULE_OF_THREE / patched.windows, 1.0) * float((1 - an_instruction) * a_cycle * cycles[0]),
+    )
+
+
+def rounded(numerator: int, denominator: int) -> int:
+    """The quotient of two numbers from 0, to the nearest integer."""
+    return (2 * numerator + denominator) // (2 * denominator)
+
+
+def cells(windows: Sequence[int]) -> list[range]:
+    """Neighbouring strata, by index, that share a ratio: each has enough windows, or is all there is."""
+    ends, count = [0], 0
+    for index, number in enumerate(windows):
+        count += number
+        if count >= WINDOWS_OF_RATIO:
+            ends.append(index + 1)
+            count = 0
+    if len(ends) == 1:
+        return [range(len(windows))]
+    ends[-1] = len(windows)
+    return [range(begin, end) for begin, end in pairwise(ends)]
+
+
+def extrapolate(strata: Sequence[Seen], counts: Sequence[Counts]) -> Extrapolated:
+    """From the windows of a group to all windows and to the time between them.
+
+    Inside a cell the ratio is taken from sums weighted as the strata were sampled, so that a stratum with more windows
+    does not stand for others. Zero counts give zero, with no error: they need an upper limit, see ``hidden``.
+    """
+    rotation = edges = gaps = 0
+    variance = spread = reached = squares = 0.0
+    reach = _neighbourhoods([seen.windows for seen in strata])
+    for cell in cells([seen.windows for seen in strata]):
+        weighted = sum(strata[h].weight * counts[h].total for h in cell)
+        divisors = sum(strata[h].weight * strata[h].divisors for h in cell)
+        if weighted == 0 or divisors == 0:
+            continue
+        unseen = sum(strata[h].unseen for h in cell)
+        rotation += rounded(weighted * unseen, divisors)
+        edges += rounded(weighted * sum(strata[h].edges for h in cell), divisors)
+        gaps += rounded(weighted * sum(strata[h].gaps for h in cell), divisors)
+        ratio = weighted / divisors
+        for h in cell:
+            seen = strata[h]
+            factor = unseen * seen.weight / divisors  # what a count in this stratum adds to the extrapolated part
+            alone = seen.unseen_windows * (seen.unseen_windows if seen.windows == 0 else 1)
+            share = (factor * factor * seen.windows + alone) * _variance(strata, counts, h, reach[h], ratio)
+            variance += share
+            if share > 0:
+                spread += share * share / _degrees(strata, reach[h])
+            reached += factor * counts[h].total
+            squares += factor * factor * counts[h].squares
+    degrees = min(
+        variance * variance / spread if spread > 0 else math.inf,
+        reached * reached / squares + 1 if squares > 0 else math.inf,
+    )
+    return Extrapolated(rotation, edges, gaps, math.sqrt(variance), degrees)
+
+
+def _neighbourhoods(windows: Sequence[int]) -> list[range]:
+    """For each stratum the strata whose windows tell how much its own may differ: itself and its neighbours.
+
+    Its few windows alone are not enough: all of them can lie on one side of the moment at which a phase begins.
+    """
+    found = []
+    for h in range(len(windows)):
+        begin, end = max(h - 1, 0), min(h + 2, len(windows))
+        while sum(windows[begin:end]) < 3 and (begin > 0 or end < len(windows)):
+            begin, end = max(begin - 1, 0), min(end + 1, len(windows))
+        found.append(range(begin, end))
+    return found
+
+
+def _variance(strata: Sequence[Seen], counts: Sequence[Counts], h: int, reach: range, ratio: float) -> float:
+    """Of the residuals (count - ratio x denominator) of windows in and around stratum ``h``, at its windows' length."""
+    number, total, squares, largest = 0, 0.0, 0.0, 0.0
+    for j in reach:
+        seen, count = strata[j], counts[j]
+        scale = strata[h].length_us / seen.length_us
+        number += seen.windows
+        total += scale * (count.total - ratio * seen.divisors)
+        residual = count.squares - 2 * ratio * count.products + ratio * ratio * seen.divisor_squares
+        squares += scale * scale * max(residual, 0.0)
+        largest += scale * scale * count.squares
+    if number < 2:
+        return largest  # a single window in the whole run: it may have been the only one of its kind
+    return max(squares - total * total / number, 0.0) / (number - 1)
+
+
+def _degrees(strata: Sequence[Seen], reach: range) -> float:
+    """Of a stratum's share of the variance; neighbours share their windows with it."""
+    number = sum(strata[j].windows for j in reach)
+    return max(number - 1, 1) / sum(1 for j in reach if strata[j].windows > 0)

@@ -1,0 +1,139 @@
+"""Sums of the windows of a stratum: all that an estimate needs of them, from single windows or from roll-ups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ftprof.record.fields import parse_count, parse_whole
+
+
+@dataclass
+class Sums:
+    """Of the windows of one group in one stratum, exactly. ``time_us`` is in microseconds, the lists by metric.
+
+    ``products`` are the sums of each metric's count times the denominator's in the same window.
+    """
+
+    windows: int
+    time_us: int
+    sums: list[int]
+    squares: list[int]
+    products: list[int]
+
+    @classmethod
+    def empty(cls, metrics: int) -> Sums:
+        """Of no window."""
+        return cls(0, 0, [0] * metrics, [0] * metrics, [0] * metrics)
+
+    @classmethod
+    def of_window(cls, time_us: int, counts: Sequence[int], denominator: int) -> Sums:
+        """Of one window. ``denominator`` is the index of the denominator among the counts."""
+        divisor = counts[denominator]
+        return cls(1, time_us, list(counts), [x * x for x in counts], [x * divisor for x in counts])
+
+    def add(self, other: Sums) -> None:
+        """Add the sums of other windows of the same group."""
+        self.windows += other.windows
+        self.time_us += other.time_us
+        for mine, its in (
+            (self.sums, other.sums),
+            (self.squares, other.squares),
+            (self.products, other.products),
+        ):
+            for index, number in enumerate(its):
+                mine[index] += number
+
+    def to_json(self, group: int) -> dict[str, Any]:
+        """As a ``rollup`` line has it."""
+        return {
+            "group": group,
+            "windows": self.windows,
+            "time_us": self.time_us,
+            "sums": [str(number) for number in self.sums],
+            "squares": [str(number) for number in self.squares],
+            "products": [str(number) for number in self.products],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], metrics: int) -> Sums:
+        """Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form is not that of a ``rollup`` line."""
+        lists = [[parse_count(number) for number in data[name]] for name in ("sums", "squares", "products")]
+        if any(len(numbers) != metrics for numbers in lists):
+            raise ValueError(f"sums of another number of metrics than {metrics}")
+        return cls(parse_whole(data["windows"]), parse_whole(data["time_us"]), *lists)
+
+
+@dataclass
+class Stratum:
+    """The windows of one stratum of a context, by group. Times in microseconds; gaps between windows are inside."""
+
+    number: int
+    begin_us: int
+    end_us: int
+    groups: dict[int, Sums] = field(default_factory=dict)
+
+    def add(self, other: Stratum) -> None:
+        """Take in the windows of another stratum, or more of the same."""
+        self.begin_us = min(self.begin_us, other.begin_us)
+        self.end_us = max(self.end_us, other.end_us)
+        for group, sums in other.groups.items():
+            if group not in self.groups:
+                self.groups[group] = Sums.empty(len(sums.sums))
+            self.groups[group].add(sums)
+
+    def to_json(self, context: int) -> dict[str, Any]:
+        """As a ``rollup`` line has it."""
+        return {
+            "context": context,
+            "stratum": self.number,
+            "begin_us": self.begin_us,
+            "end_us": self.end_us,
+            "groups": [sums.to_json(group) for group, sums in sorted(self.groups.items())],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], metrics: Sequence[int]) -> Stratum:
+        """From a ``rollup`` line. ``metrics`` is how many each group of the context has.
+
+        Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form does not hold.
+        """
+        stratum = cls(parse_whole(data["stratum"]), parse_whole(data["begin_us"]), parse_whole(data["end_us"]))
+        for row in data["groups"]:
+            group = parse_whole(row["group"])
+            if group >= len(metrics) or group in stratum.groups:
+                raise ValueError(f"group {group} is not of this context, or comes twice in a stratum")
+            stratum.groups[group] = Sums.from_json(row, metrics[group])
+        return stratum
+
+
+class Tally:
+    """Collects the windows and roll-ups of one context, in any order.
+
+    ``denominators`` is, for each group, the index of its denominator among its metrics.
+    """
+
+    def __init__(self, denominators: Sequence[int]) -> None:
+        self._denominators = tuple(denominators)
+        self._strata: dict[int, Stratum] = {}
+
+    def add_window(self, stratum: int, group: int, begin_us: int, end_us: int, counts: Sequence[int]) -> None:
+        """One closed window: a journal's ``counts`` line."""
+        sums = Sums.of_window(end_us - begin_us, counts, self._denominators[group])
+        self.add_stratum(Stratum(stratum, begin_us, end_us, {group: sums}))
+
+    def add_stratum(self, stratum: Stratum) -> None:
+        """The sums of windows of one stratum: a part of a journal's ``rollup`` line."""
+        mine = self._strata.setdefault(stratum.number, Stratum(stratum.number, stratum.begin_us, stratum.end_us))
+        mine.add(stratum)
+
+    def add_strata(self, strata: Iterable[Stratum]) -> None:
+        """Those of a whole ``rollup`` line."""
+        for stratum in strata:
+            self.add_stratum(stratum)
+
+    @property
+    def strata(self) -> tuple[Stratum, ...]:
+        """In the order of their numbers, which is that of time."""
+        return tuple(stratum for _, stratum in sorted(self._strata.items()))

@@ -1,0 +1,191 @@
+"""A context's time, cut into the spans of its strata: who counted in them, and when nobody did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from ftprof.record.ratio import Pooled, cells, rounded
+from ftprof.record.rollup import Stratum, Sums
+
+CUDA_CORE, LINK = "cuda-core", "link"
+# Above this share of a stratum's time the neighbours' rate says too little of what happened in its edges.
+_TAME_EDGES = Fraction(1, 10)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A row of the metric catalogue: ``weight`` is the operations for each count, 0 for denominators."""
+
+    name: str
+    precision: str
+    kind: str
+    weight: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """The metrics of one hardware pass, in the journal's order."""
+
+    role: str
+    metrics: tuple[Metric, ...]
+
+    @property
+    def is_patched(self) -> bool:
+        """Whether it counts in patched machine code: instructions then are its denominator, not cycles."""
+        return self.role == CUDA_CORE
+
+    @property
+    def denominator(self) -> int:
+        """The index of the metric that the others are divided by. Raises ``ValueError`` where there is none."""
+        wanted = "instructions" if self.is_patched else "cycles"
+        found = [index for index, metric in enumerate(self.metrics) if metric.kind == wanted]
+        if len(found) != 1:
+            raise ValueError(f"a {self.role} group with {len(found)} metrics of {wanted}")
+        return found[0]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is known of one CUDA context. Times in microseconds since the epoch.
+
+    ``gaps`` are the (begin, end) in which counting was impossible, the time after a killed process's last window among
+    them. ``peaks`` is the most that each metric, by name, can count in a second; without it nothing bounds a gap.
+    """
+
+    groups: tuple[Group, ...]
+    strata: tuple[Stratum, ...]
+    begin_us: int
+    end_us: int
+    gaps: tuple[tuple[int, int], ...] = ()
+    peaks: Mapping[str, int] = field(default_factory=dict)
+
+    def group_of(self, role: str) -> int | None:
+        """The index of the first group with this role."""
+        return next((index for index, group in enumerate(self.groups) if group.role == role), None)
+
+
+@dataclass
+class Span:
+    """A stratum with the time up to the next one, and before the first. Times in microseconds.
+
+    ``windows``, ``time_us`` and ``cycles`` are those of all hardware windows, of which there is at least one;
+    ``patched_cycles`` are what the instructions in windows of patched code amount to. In ``edges_us`` nobody counted;
+    in ``gaps_us`` neither, and the neighbours' rate cannot be trusted. A ``partial`` stratum was cut short.
+    """
+
+    groups: dict[int, Sums]
+    length_us: int
+    gaps_us: int
+    edges_us: int
+    windows: int
+    time_us: int
+    cycles: int
+    patched_cycles: int = 0
+    partial: bool = False
+
+    def cycles_in(self, time_us: int) -> int:
+        """Those that its hardware windows' rate gives for a time without windows."""
+        return rounded(time_us * self.cycles, self.time_us)
+
+    def windows_of(self, group: int | None) -> int:
+        """How many windows a group has."""
+        return 0 if group is None or group not in self.groups else self.groups[group].windows
+
+
+def spans_of(context: Context) -> list[Span]:
+    """The spans of all strata, in order; none where no hardware window saw any time."""
+    strata = _with_hardware(context)
+    begins = [context.begin_us, *(stratum.begin_us for stratum in strata[1:])]
+    ends = [*begins[1:], context.end_us]
+    spans = [_span(context, *part) for part in zip(strata, begins, ends, strict=False)]
+    _add_patched_cycles(context, spans)
+    if len(spans) > 1:
+        spans[-1].partial = spans[-1].windows < spans[-2].windows
+    return spans
+
+
+def pooled(spans: Iterable[Span], context: Context, group: int, metric: int) -> Pooled:
+    """The sums of one metric's windows over several spans."""
+    sums = Sums.empty(len(context.groups[group].metrics))
+    for span in spans:
+        if group in span.groups:
+            sums.add(span.groups[group])
+    divisor = context.groups[group].denominator
+    return Pooled(
+        sums.windows,
+        sums.sums[metric],
+        sums.squares[metric],
+        sums.products[metric],
+        sums.sums[divisor],
+        sums.squares[divisor],
+    )
+
+
+def link_of(spans: list[Span], context: Context) -> Pooled | None:
+    """Instructions and cycles in the link windows of these spans; ``None`` where the context has no link group."""
+    link = context.group_of(LINK)
+    if link is None:
+        return None
+    metrics = context.groups[link].metrics
+    return pooled(spans, context, link, next(i for i, metric in enumerate(metrics) if metric.kind == "instructions"))
+
+
+def _span(context: Context, stratum: Stratum, begin_us: int, end_us: int) -> Span:
+    hardware = [
+        (sums, context.groups[index].denominator)
+        for index, sums in stratum.groups.items()
+        if not context.groups[index].is_patched
+    ]
+    length_us = max(end_us - begin_us, 0)
+    gaps_us = sum(max(min(end_us, end) - max(begin_us, begin), 0) for begin, end in context.gaps)
+    edges_us = max(length_us - gaps_us - sum(sums.time_us for sums in stratum.groups.values()), 0)
+    if edges_us > _TAME_EDGES * length_us:
+        gaps_us, edges_us = gaps_us + edges_us, 0
+    return Span(
+        groups=stratum.groups,
+        length_us=length_us,
+        gaps_us=gaps_us,
+        edges_us=edges_us,
+        windows=sum(sums.windows for sums, _ in hardware),
+        time_us=sum(sums.time_us for sums, _ in hardware),
+        cycles=sum(sums.sums[divisor] for sums, divisor in hardware),
+    )
+
+
+def _with_hardware(context: Context) -> list[Stratum]:
+    """The strata; one in which no hardware window saw time, as a run's last may be, is joined with a neighbour."""
+    joined: list[Stratum] = []
+    for stratum in context.strata:
+        if joined and not (_has_hardware(context, stratum) and _has_hardware(context, joined[-1])):
+            joined[-1].add(stratum)
+        else:
+            joined.append(Stratum(stratum.number, stratum.begin_us, stratum.end_us))
+            joined[-1].add(stratum)
+    return joined if joined and _has_hardware(context, joined[0]) else []
+
+
+def _has_hardware(context: Context, stratum: Stratum) -> bool:
+    return any(sums.time_us > 0 and not context.groups[index].is_patched for index, sums in stratum.groups.items())
+
+
+def _add_patched_cycles(context: Context, spans: list[Span]) -> None:
+    """What windows of patched code did, as cycles: they count instructions, and link windows instructions a cycle.
+
+    Patched code is slow, so the time of these windows says little. Where no link window tells, it counts as a gap.
+    """
+    patched = context.group_of(CUDA_CORE)
+    if patched is None:
+        return
+    for cell in cells([span.windows_of(context.group_of(LINK)) for span in spans]):
+        link = link_of([spans[h] for h in cell], context)
+        for span in (spans[h] for h in cell):
+            if span.windows_of(patched) == 0:
+                continue
+            sums = span.groups[patched]
+            executed = sums.sums[context.groups[patched].denominator]
+            if link is not None and link.count > 0:
+                span.patched_cycles = rounded(executed * link.divisors, link.count)
+            elif executed > 0 or link is None or link.windows == 0:
+                span.gaps_us += sums.time_us

@@ -1,0 +1,324 @@
+"""From windows to totals: what was measured, what is extrapolated over rotation and over gaps, and the interval.
+
+All counts are exact integers; each extrapolated figure is rounded to one. Whether the windows come singly or as roll-ups
+makes no difference, since only sums by stratum are used.
+
+The interval of a metric joins three kinds of error, each in its own way:
+
+- windows of other groups: a random sample was seen, so 95 % by Student's t; never below what was measured. The low end
+  also allows for rests: the metric may have paused wherever three windows could have missed it (``ratio.hidden``);
+- edges between windows: at the low end nothing happened in them, at the high end twice the neighbours' rate, since a
+  rhythm of the program may set all edges on its busiest moments;
+- gaps (lost counters, a killed process, edges that take over a tenth of a stratum): from nothing up to the peak.
+
+A metric of which only zeros were seen has no error to compute: it gets an upper limit instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ftprof.record.ratio import (
+    NOTHING,
+    ONE_WEIGHT,
+    Counts,
+    Extrapolated,
+    Hideout,
+    Seen,
+    cells,
+    extrapolate,
+    hidden,
+    linked,
+)
+from ftprof.record.rollup import Sums
+from ftprof.record.spans import Context, Metric, Span, link_of, pooled, spans_of
+
+OPERATIONS = ("floating", "integer", "sparse", "cuda-core")
+_SECOND_US = 1_000_000
+
+
+@dataclass(frozen=True)
+class Errors:
+    """The parts of an interval, in counts, kept apart for sums of several metrics.
+
+    ``below`` and ``above`` are the half-widths of the sampling error, ``slack`` what the high end allows for in edges
+    and gaps beyond the estimate, ``None`` where no peak bounds it. In ``hideouts`` a metric may have been that was
+    never seen.
+    """
+
+    below: float = 0.0
+    above: float = 0.0
+    slack: int | None = 0
+    hideouts: tuple[Hideout, ...] = ()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One metric in one context, in counts. ``high`` is ``None`` where nothing bounds what went uncounted.
+
+    ``time_share`` and ``cycles_share`` are the parts of the context's time, and of the SM-active cycles that all windows
+    saw, inside windows that counted the metric. ``upper_limit`` is set where only zeros were seen.
+    """
+
+    metric: Metric
+    group: int
+    role: str
+    windows: int
+    measured: int
+    rotation: int
+    gaps: int
+    low: int
+    high: int | None
+    upper_limit: int | None
+    time_share: Fraction
+    cycles_share: Fraction
+    errors: Errors
+
+    @property
+    def value(self) -> int:
+        """The best figure."""
+        return self.measured + self.rotation + self.gaps
+
+
+@dataclass(frozen=True)
+class Total:
+    """The sum of several metrics, in operations: counts times weights.
+
+    ``unseen`` is the part of ``high`` that allows for metrics of which only zeros were seen.
+    """
+
+    measured: int
+    rotation: int
+    gaps: int
+    low: int
+    high: int | None
+    unseen: int | None
+
+    @property
+    def value(self) -> int:
+        """The best figure."""
+        return self.measured + self.rotation + self.gaps
+
+    @property
+    def method(self) -> str:
+        """``counters`` where less than 0.1 % of the total is extrapolated, else ``sampled``."""
+        extrapolated = self.rotation + self.gaps
+        return "counters" if extrapolated == 0 or 1000 * extrapolated < self.value else "sampled"
+
+
+def is_floating(metric: Metric) -> bool:
+    """Whether it counts floating-point operations; integer ones are none, and sparse ones are parts of others."""
+    return metric.kind in ("floating", "cuda-core")
+
+
+def survey(context: Context) -> tuple[Estimate, ...]:
+    """An estimate of every metric that counts operations, in the order of the groups.
+
+    Raises ``ValueError`` where a group has no denominator.
+    """
+    spans = spans_of(context)
+    estimates: list[Estimate] = []
+    for index, group in enumerate(context.groups):
+        view = _View(context, spans, index)
+        estimates += [view.estimate(n) for n, metric in enumerate(group.metrics) if metric.kind in OPERATIONS]
+    return tuple(estimates)
+
+
+def total(surveys: Iterable[Sequence[Estimate]], wanted: Callable[[Metric], bool] = is_floating) -> Total:
+    """The operations of all wanted metrics in the surveys of one or more contexts: by default every floating-point one.
+
+    The half-widths of metrics of one group are added, since the same windows saw them and their covariance is not kept:
+    their sum cannot err by more. Those of different groups and contexts come from independent draws: the root of the
+    sum of their squares. What edges and gaps may hold is added. What was never seen is limited for all of it together.
+    """
+    chosen = [(number, e) for number, estimates in enumerate(surveys) for e in estimates if wanted(e.metric)]
+    below: dict[tuple[int, int], float] = {}
+    above: dict[tuple[int, int], float] = {}
+    measured = rotation = gaps = slack = 0
+    bounded = True
+    for number, estimate in chosen:
+        key, weight, errors = (number, estimate.group), estimate.metric.weight, estimate.errors
+        measured += weight * estimate.measured
+        rotation += weight * estimate.rotation
+        gaps += weight * estimate.gaps
+        below[key] = below.get(key, 0.0) + weight * errors.below
+        above[key] = above.get(key, 0.0) + weight * errors.above
+        slack += weight * (errors.slack or 0)
+        bounded = bounded and errors.slack is not None
+    unseen = math.ceil(hidden(_joint_hideouts(chosen)))
+    high = measured + rotation + gaps + math.ceil(_root(above)) + slack + unseen
+    return Total(
+        measured=measured,
+        rotation=rotation,
+        gaps=gaps,
+        low=max(measured, measured + rotation - math.ceil(_root(below))),
+        high=high if bounded else None,
+        unseen=unseen if bounded else None,
+    )
+
+
+def _root(widths: dict[tuple[int, int], float]) -> float:
+    return math.sqrt(sum(width * width for width in widths.values()))
+
+
+def _joint_hideouts(chosen: Sequence[tuple[int, Estimate]]) -> list[Hideout]:
+    """Of all metrics. Those of one group share their places, and the GPU has room for one of them at its peak."""
+    places: dict[tuple[int, int], list[Hideout]] = {}
+    for number, estimate in chosen:
+        mine = [place.times(estimate.metric.weight) for place in estimate.errors.hideouts]
+        if mine:
+            others = places.get((number, estimate.group), mine)
+            places[number, estimate.group] = [
+                max(a, b, key=lambda p: p.value) for a, b in zip(mine, others, strict=True)
+            ]
+    return [place for of_group in places.values() for place in of_group]
+
+
+class _View:
+    """One group's view of a context."""
+
+    def __init__(self, context: Context, spans: list[Span], index: int) -> None:
+        self._context = context
+        self._spans = spans
+        self._index = index
+        self._group = context.groups[index]
+        self._divisor = self._group.denominator
+        nothing = Sums.empty(len(self._group.metrics))
+        self._sums = [span.groups.get(index, nothing) for span in spans]
+        self._time_us = sum(sums.time_us for sums in self._sums)
+        self._length_us = max(context.end_us - context.begin_us, 0)
+        self._edges_us = sum(span.edges_us for span in spans)
+        # What no neighbour's rate is trusted for: a peak bounds it, or nothing.
+        self._gaps_us = sum(span.gaps_us for span in spans) if spans else self._length_us
+        self._hideouts = self._places()
+        self._seen = [] if self._group.is_patched else self._seen_strata()
+
+    def estimate(self, number: int) -> Estimate:
+        """Of the metric with this index."""
+        metric = self._group.metrics[number]
+        measured = sum(sums.sums[number] for sums in self._sums)
+        peak = self._context.peaks.get(metric.name)
+        extrapolated = self._extrapolate(number) if measured else NOTHING
+        errors = self._errors(extrapolated, peak) if measured else self._limits(peak)
+        gaps = extrapolated.edges + extrapolated.gaps
+        seen = measured + extrapolated.rotation
+        high = None
+        if errors.slack is not None:
+            high = seen + math.ceil(errors.above) + gaps + errors.slack + math.ceil(hidden(errors.hideouts))
+        return Estimate(
+            metric=metric,
+            group=self._index,
+            role=self._group.role,
+            windows=sum(sums.windows for sums in self._sums),
+            measured=measured,
+            rotation=extrapolated.rotation,
+            gaps=gaps,
+            low=max(measured, seen - math.ceil(errors.below)),
+            high=high,
+            upper_limit=None if measured else high,
+            time_share=Fraction(self._time_us, self._length_us) if self._length_us else Fraction(0),
+            cycles_share=self._cycles_share(),
+            errors=errors,
+        )
+
+    def _errors(self, extrapolated: Extrapolated, peak: int | None) -> Errors:
+        rotation = extrapolated.rotation
+        unseen_us = sum(place.time_us for place in self._hideouts)
+        rest = rotation * hidden(self._hideouts) / unseen_us if unseen_us else 0.0
+        slack: int | None = extrapolated.edges
+        if not extrapolated.linked:
+            slack = None if peak is None else _at_peak(peak, self._length_us - self._time_us)
+        elif self._gaps_us and peak is None:
+            slack = None
+        elif peak is not None:
+            at_peak = _at_peak(peak, self._gaps_us) - extrapolated.gaps
+            slack = extrapolated.edges + max(at_peak, extrapolated.gaps if self._gaps_us else 0)
+        half_width = extrapolated.half_width
+        return Errors(min(max(half_width, rest), float(rotation)), max(half_width, extrapolated.missed), slack)
+
+    def _limits(self, peak: int | None) -> Errors:
+        """Of a metric of which only zeros were seen, if at all."""
+        unseen_us = self._gaps_us + sum(place.time_us for place in self._hideouts)
+        if unseen_us == 0:
+            return Errors()
+        if peak is None:
+            return Errors(slack=None)
+        places = tuple(place.times(peak / _SECOND_US) for place in self._hideouts)
+        return Errors(slack=_at_peak(peak, self._gaps_us), hideouts=places)
+
+    def _places(self) -> tuple[Hideout, ...]:
+        """Where no window of the group was, with edges and without gaps."""
+        places = []
+        for span, sums in zip(self._spans, self._sums, strict=True):
+            open_us = max(span.length_us - span.gaps_us, 0)
+            unseen_us = max(open_us - sums.time_us, 0)
+            if unseen_us:
+                places.append(Hideout(sums.windows / open_us, unseen_us, 1.0))
+        return tuple(places)
+
+    def _cycles_share(self) -> Fraction:
+        cycles = sum(span.cycles + span.patched_cycles for span in self._spans)
+        if self._group.is_patched:
+            mine = sum(span.patched_cycles for span in self._spans)
+        else:
+            mine = sum(sums.sums[self._divisor] for sums in self._sums)
+        return Fraction(mine, cycles) if cycles else Fraction(0)
+
+    def _seen_strata(self) -> list[Seen]:
+        seen: list[Seen] = []
+        for span, sums in zip(self._spans, self._sums, strict=True):
+            divisors = sums.sums[self._divisor]
+            weight = span.time_us * ONE_WEIGHT // sums.time_us if sums.time_us else 0
+            if span.partial and weight and seen[-1].weight:
+                weight = seen[-1].weight  # it was to be sampled as the one before, had it not been cut short
+            seen.append(
+                Seen(
+                    windows=sums.windows,
+                    divisors=divisors,
+                    divisor_squares=sums.squares[self._divisor],
+                    weight=weight,
+                    length_us=span.time_us / span.windows,
+                    unseen=span.cycles + span.patched_cycles - divisors,
+                    unseen_windows=span.windows - sums.windows,
+                    edges=span.cycles_in(span.edges_us),
+                    gaps=span.cycles_in(span.gaps_us),
+                )
+            )
+        return seen
+
+    def _extrapolate(self, number: int) -> Extrapolated:
+        if self._group.is_patched:
+            return self._extrapolate_patched(number)
+        counts = [Counts(sums.sums[number], sums.squares[number], sums.products[number]) for sums in self._sums]
+        return extrapolate(self._seen, counts)
+
+    def _extrapolate_patched(self, number: int) -> Extrapolated:
+        """Counts an instruction (own windows) x instructions a cycle (link windows) x cycles (all hardware windows)."""
+        parts = []
+        for cell in cells([sums.windows for sums in self._sums]):
+            spans = [self._spans[h] for h in cell]
+            link = link_of(spans, self._context)
+            if link is not None and link.windows == 0:
+                link = link_of(self._spans, self._context)
+            cycles = (
+                sum(span.cycles for span in spans),
+                sum(span.cycles_in(span.edges_us) for span in spans),
+                sum(span.cycles_in(span.gaps_us) for span in spans),
+            )
+            parts.append(linked(pooled(spans, self._context, self._index, number), link, cycles))
+        return Extrapolated(
+            rotation=sum(part.rotation for part in parts),
+            edges=sum(part.edges for part in parts),
+            gaps=sum(part.gaps for part in parts),
+            error=math.sqrt(sum(part.error**2 for part in parts)),
+            degrees=sum(part.degrees for part in parts),
+            linked=all(part.linked for part in parts),
+            missed=sum(part.missed for part in parts),
+        )
+
+
+def _at_peak(peak: int, time_us: int) -> int:
+    return -(-peak * time_us // _SECOND_US)
