@@ -42,6 +42,17 @@ void Interrupt::WindowOpened() {
   cut_ = false;  // asked for in the gap before: the edge is there already
 }
 
+void Interrupt::Finished() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  finished_ = true;
+  changed_.notify_all();
+}
+
+bool Interrupt::WaitFinished(std::chrono::microseconds patience) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  return changed_.wait_for(lock, patience, [&] { return finished_; });
+}
+
 void Interrupt::WindowClosed() {
   const std::lock_guard<std::mutex> lock(mutex_);
   open_ = cut_ = false;

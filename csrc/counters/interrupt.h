@@ -33,6 +33,9 @@ class Interrupt {
   // The meter says when a window is open.
   void WindowOpened();
   void WindowClosed();
+  // The meter has ended and touches its context no more.
+  void Finished();
+  bool WaitFinished(std::chrono::microseconds patience);
 
  private:
   mutable std::mutex mutex_;
@@ -40,6 +43,7 @@ class Interrupt {
   Wake state_ = Wake::kTimeout;
   bool cut_ = false;
   bool open_ = false;
+  bool finished_ = false;
   std::uint64_t closed_ = 0;
 };
 

@@ -176,6 +176,7 @@ void Meter::Run() noexcept {
     failure_ = CuptiError("count", 0, "the context has gone", {});
   }
   EndGap(journal::NowUs());
+  interrupt_.Finished();
 }
 
 void Meter::CountUntilInterrupted() {

@@ -10,7 +10,7 @@ namespace ftprof::counters {
 namespace {
 
 constexpr std::int64_t kLongestSlotUs = 10'000'000;
-// Beyond this age strata no longer grow: 34 slots of a minute and a half, or as many short ones.
+// Where slots would be longer than this, strata no longer grow: they last about an hour by then.
 constexpr std::int64_t kLongestWantedUs = 100'000'000;
 constexpr double kExactCounts = 9007199254740992.0;  // 2^53
 
@@ -47,7 +47,7 @@ Schedule::Schedule(std::vector<Role> roles, const ScheduleSettings& settings, st
   Check(settings_);
   const auto base = std::find(roles_.begin(), roles_.end(), Role::kBase);
   Require(std::count(roles_.begin(), roles_.end(), Role::kBase) == 1, "not exactly one base group");
-  for (std::size_t group = 0; group < roles_.size(); ++group) Plan(roles_[group], group);
+  for (std::size_t group = 0; group < roles_.size(); ++group) AddGroup(roles_[group], group);
   const std::size_t turn = settings_.strata_of_turn;
   const std::size_t taken = turn * rotating_.size() + others_.size();
   settings_.slots =
@@ -56,7 +56,7 @@ Schedule::Schedule(std::vector<Role> roles, const ScheduleSettings& settings, st
                  static_cast<std::size_t>(base - roles_.begin()));
 }
 
-void Schedule::Plan(Role role, std::size_t group) {
+void Schedule::AddGroup(Role role, std::size_t group) {
   switch (role) {
     case Role::kBase:
       break;

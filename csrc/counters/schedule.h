@@ -15,7 +15,8 @@ namespace ftprof::counters {
 //   run is bounded by a twelfth of the time (three windows of 36), in a day by 1.2 %. More would
 //   cost the base group more than the rest gains: it keeps 87 % of the time on GH100, 83 % on
 //   AD102, which has the most groups.
-// - 48 strata of one length before slots double: slots stay near 1/1600 of the run's age, so a phase
+// - 48 strata of one length before slots double: slots stay near 1/1600 of the run's age, so a
+// phase
 //   that begins late is found and placed as well in a day as in a minute. A minute has 17 strata,
 //   ten days have 600.
 // - The groups that are reported apart, or only link others, share their turns over six strata:
@@ -66,7 +67,7 @@ class Schedule {
  private:
   using Groups = std::vector<std::size_t>;
 
-  void Plan(Role role, std::size_t group);
+  void AddGroup(Role role, std::size_t group);
   void BeginTurn();
   void AppendTurn();
   void Shuffle(Groups* groups);

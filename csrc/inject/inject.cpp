@@ -53,6 +53,7 @@ void Begin() {
   }
   auto* watcher = new Watcher(*settings, identity);
   if (CapturesAreAnnounced()) watcher->capture_gate().CapturesAreAnnounced();
+  if (settings->subscribe) watcher->Subscribe();
   if (!watcher->Start()) {
     journal::FailureFile(settings->run_directory)
         .Say("process " + std::to_string(getpid()) + ": the counters cannot start: no thread");

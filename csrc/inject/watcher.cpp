@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <exception>
 #include <utility>
 
@@ -18,6 +19,7 @@ constexpr int kNotInitialized = CUDA_ERROR_NOT_INITIALIZED;
 constexpr milliseconds kPauseAtFirst{2};
 constexpr milliseconds kPauseLater{50};
 constexpr std::chrono::seconds kAtFirst{60};
+constexpr milliseconds kPatienceForContext{500};
 
 // Signals are the application's: a thread of ours must never be the one that is picked to handle
 // one.
@@ -98,13 +100,14 @@ void Watcher::LookAtDevices() {
   for (int ordinal = 0, count = driver_->DeviceCount(); ordinal < count; ++ordinal) {
     LookAt(ordinal);
   }
+  LookAtOthers();
 }
 
 void Watcher::LookAt(int ordinal) {
   const bool active = driver_->PrimaryContextIsActive(ordinal);
   const auto found = counted_.find(ordinal);
   if (found == counted_.end()) {
-    if (active) StartMeter(ordinal);
+    if (active) StartPrimary(ordinal);
     return;
   }
   if (active) return;
@@ -118,9 +121,55 @@ void Watcher::LookAt(int ordinal) {
   counted_.erase(found);
 }
 
-void Watcher::StartMeter(int ordinal) {
+void Watcher::LookAtOthers() {
+  std::vector<CUcontext> created;
+  std::vector<CUcontext> gone;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    created.swap(created_);
+    gone.swap(gone_);
+  }
+  for (CUcontext context : gone) {
+    const auto found = others_.find(context);
+    if (found == others_.end()) continue;
+    if (found->second.thread.joinable()) found->second.thread.join();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    others_.erase(found);
+  }
+  for (CUcontext context : created) {
+    if (std::find(gone.begin(), gone.end(), context) == gone.end() && !IsPrimary(context)) {
+      StartOther(context);
+    }
+  }
+}
+
+bool Watcher::IsPrimary(CUcontext context) const {
+  for (int ordinal = 0, count = driver_->DeviceCount(); ordinal < count; ++ordinal) {
+    if (!driver_->PrimaryContextIsActive(ordinal)) continue;
+    if (cupti::PrimaryContext(*driver_, ordinal).get() == context) return true;
+  }
+  return false;
+}
+
+void Watcher::StartPrimary(int ordinal) {
   Counted counted;
   counted.primary.emplace(*driver_, ordinal);
+  StartMeter(&counted, counted.primary->get(), ordinal);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  counted_.emplace(ordinal, std::move(counted));
+}
+
+void Watcher::StartOther(CUcontext context) {
+  driver_->MakeCurrent(context);
+  const int ordinal = driver_->CurrentDevice();
+  driver_->MakeCurrent(nullptr);
+  Counted counted;
+  StartMeter(&counted, context, ordinal);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  others_.emplace(context, std::move(counted));
+}
+
+void Watcher::StartMeter(Counted* counted, CUcontext context, int ordinal) {
   std::optional<CuptiError> failure;
   if (!library_) {
     try {
@@ -130,45 +179,87 @@ void Watcher::StartMeter(int ordinal) {
     }
   }
   BeginJournal();
-  counted.sink = std::make_unique<ContextJournal>(&journal_);
-  counters::MeterSettings settings = settings_.meter;
-  settings.seed += static_cast<std::uint64_t>(ordinal);
-  if (library_) {
-    counted.meter = std::make_unique<counters::Meter>(*library_, *driver_, counted.primary->get(),
-                                                      driver_->Describe(ordinal), &gate_,
-                                                      counted.sink.get(), settings);
-    counted.thread = std::thread([meter = counted.meter.get()] {
-      pthread_setname_np(pthread_self(), "ftprof-meter");
-      meter->Run();
-    });
-  } else {
-    counters::CountedContext context;
-    context.device = driver_->Describe(ordinal);
-    context.begin_us = journal::NowUs();
-    counted.sink->OnContext(context);
-    counted.sink->OnGap({context.begin_us, context.begin_us, *failure});
+  counted->sink = std::make_unique<ContextJournal>(&journal_);
+  if (failure) {
+    counters::CountedContext unseen;
+    unseen.device = driver_->Describe(ordinal);
+    unseen.begin_us = journal::NowUs();
+    counted->sink->OnContext(unseen);
+    counted->sink->OnGap({unseen.begin_us, unseen.begin_us, *failure});
+    return;
   }
-  const std::lock_guard<std::mutex> lock(mutex_);
-  counted_.emplace(ordinal, std::move(counted));
+  counters::MeterSettings settings = settings_.meter;
+  settings.seed += meters_++;
+  counted->meter =
+      std::make_unique<counters::Meter>(*library_, *driver_, context, driver_->Describe(ordinal),
+                                        &gate_, counted->sink.get(), settings);
+  counted->thread = std::thread([meter = counted->meter.get()] {
+    pthread_setname_np(pthread_self(), "ftprof-meter");
+    meter->Run();
+  });
+}
+
+void Watcher::Subscribe() noexcept {
+  try {
+    library_ = cupti::Library::Load(SearchRoots(settings_));
+    subscriber_.emplace(
+        *library_, cupti::Subscriber::Listener{[this](CUcontext context) {
+                                                 const std::lock_guard<std::mutex> lock(mutex_);
+                                                 created_.push_back(context);
+                                               },
+                                               [this](CUcontext context) { LetGo(context); }});
+  } catch (const CuptiError& error) {
+    subscribe_failure_ = error;
+  }
+}
+
+// On the thread that destroys the context, which goes on when this returns.
+void Watcher::LetGo(CUcontext context) noexcept {
+  counters::Meter* meter = nullptr;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    gone_.push_back(context);
+    const auto found = others_.find(context);
+    if (found != others_.end()) meter = found->second.meter.get();
+  }
+  if (meter == nullptr) return;
+  meter->interrupt().Stop();
+  // The driver may hold a lock that the meter needs: then its last window is given up.
+  if (!meter->interrupt().WaitFinished(kPatienceForContext)) meter->interrupt().Abandon();
 }
 
 void Watcher::BeginJournal() {
   if (journal_begun_) return;
   journal_.Begin(library_ ? library_->info() : cupti::LibraryInfo{},
                  driver_ ? VersionText(driver_->Version()) : "");
+  if (subscribe_failure_) {
+    journal_.Uncounted("",
+                       std::string("contexts that are not a device's primary one were not seen: ") +
+                           subscribe_failure_->what());
+  }
   const std::lock_guard<std::mutex> lock(mutex_);
   journal_begun_ = true;
 }
 
+template <typename Act>
+void Watcher::ForEach(Act act) {
+  for (auto& [ordinal, counted] : counted_) act(&counted);
+  for (auto& [context, counted] : others_) act(&counted);
+}
+
 void Watcher::EndMeters() noexcept {
-  for (auto& [ordinal, counted] : counted_) {
-    if (counted.meter) counted.meter->interrupt().Stop();
-  }
-  for (auto& [ordinal, counted] : counted_) {
-    if (counted.thread.joinable()) counted.thread.join();
-  }
+  ForEach([](Counted* counted) {
+    if (counted->meter) counted->meter->interrupt().Stop();
+  });
+  ForEach([](Counted* counted) {
+    if (counted->thread.joinable()) counted->thread.join();
+  });
+  // Destroyed outside the lock: releasing a context may call back into LetGo.
+  std::map<int, Counted> primary;
+  std::map<CUcontext, Counted> others;
   const std::lock_guard<std::mutex> lock(mutex_);
-  counted_.clear();
+  primary.swap(counted_);
+  others.swap(others_);
 }
 
 bool Watcher::Sleep(milliseconds time) {
@@ -190,9 +281,9 @@ void Watcher::Stop(const std::string& reason, milliseconds patience) noexcept {
   changed_.notify_all();
   const auto until = steady_clock::now() + patience;
   if (changed_.wait_until(lock, until, [this] { return done_; })) return;
-  for (auto& [ordinal, counted] : counted_) {
-    if (counted.meter) counted.meter->interrupt().Abandon();
-  }
+  ForEach([](Counted* counted) {
+    if (counted->meter) counted->meter->interrupt().Abandon();
+  });
   lock.unlock();
   journal_.Problem(
       "the counters' windows could not be closed before the process ended: what was "
@@ -202,9 +293,9 @@ void Watcher::Stop(const std::string& reason, milliseconds patience) noexcept {
 bool Watcher::Cut(milliseconds patience) noexcept {
   const std::lock_guard<std::mutex> lock(mutex_);
   bool all = true;
-  for (auto& [ordinal, counted] : counted_) {
-    if (counted.meter) all = counted.meter->interrupt().Cut(patience) && all;
-  }
+  ForEach([&](Counted* counted) {
+    if (counted->meter) all = counted->meter->interrupt().Cut(patience) && all;
+  });
   return all;
 }
 

@@ -15,6 +15,7 @@
 #include "counters/meter.h"
 #include "cupti/driver.h"
 #include "cupti/library.h"
+#include "cupti/subscriber.h"
 #include "inject/process_journal.h"
 #include "inject/settings.h"
 
@@ -28,6 +29,9 @@ class Watcher {
   Watcher(const Watcher&) = delete;
   Watcher& operator=(const Watcher&) = delete;
 
+  // Before Start, in the driver's own call: hears of every context from the first on. Where the
+  // place is taken, the journal says so and primary contexts are counted as ever.
+  void Subscribe() noexcept;
   // Returns at once. False where no thread could be had.
   bool Start() noexcept;
   // Closes all windows and the journal. Waits at most so long, then leaves the meters alone for
@@ -54,7 +58,14 @@ class Watcher {
   bool WaitForDriver();
   void LookAtDevices();
   void LookAt(int ordinal);
-  void StartMeter(int ordinal);
+  void LookAtOthers();
+  void StartPrimary(int ordinal);
+  void StartOther(CUcontext context);
+  bool IsPrimary(CUcontext context) const;
+  void StartMeter(Counted* counted, CUcontext context, int ordinal);
+  void LetGo(CUcontext context) noexcept;
+  template <typename Act>
+  void ForEach(Act act);
   void EndMeters() noexcept;
   bool Sleep(std::chrono::milliseconds time);
   std::chrono::milliseconds Pause() const;
@@ -66,12 +77,18 @@ class Watcher {
   counters::CaptureGate gate_;
   std::optional<cupti::Driver> driver_;
   std::optional<cupti::Library> library_;
+  std::optional<cupti::CuptiError> subscribe_failure_;
+  std::optional<cupti::Subscriber> subscriber_;
   std::chrono::steady_clock::time_point began_;
   bool journal_begun_ = false;
+  std::uint64_t meters_ = 0;
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::map<int, Counted> counted_;  // by device; changed under the mutex
+  std::map<int, Counted> counted_;       // primary contexts by device; changed under the mutex
+  std::map<CUcontext, Counted> others_;  // under --subscribe; changed under the mutex
+  std::vector<CUcontext> created_;       // heard of and not yet looked at
+  std::vector<CUcontext> gone_;
   bool stopping_ = false;
   bool done_ = false;
   std::string end_reason_;
