@@ -6,19 +6,20 @@ from pathlib import Path
 
 INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel's proc_ns.h
 _MOST_ANCESTORS = 64
+_MOST_KEPT = 10_000
 
 
 class RunProcesses:
     """The processes that carry the run's id in their environment, or descend from its command.
 
-    ``process in run`` asks for one id; what was found out is kept for as long as that process lives.
+    ``process in run`` asks for one id. A member stays one for as long as it lives, also when its parents have ended.
     """
 
     def __init__(self, run_id: str, command_pid: int, root: Path = Path("/")) -> None:
         self._mark = f"FTPROF_RUN_ID={run_id}".encode()
         self._command_pid = command_pid
         self._proc = root / "proc"
-        self._known: dict[tuple[int, int], bool] = {}
+        self._found: set[tuple[int, int]] = set()  # ids and start times of members
 
     def __contains__(self, pid: object) -> bool:
         if not isinstance(pid, int):
@@ -27,11 +28,15 @@ class RunProcesses:
         if status is None:
             return False
         identity = pid, status[1]
-        if identity not in self._known:
-            if len(self._known) > 10_000:
-                self._known.clear()
-            self._known[identity] = self._marked(pid) or self._descends(pid)
-        return self._known[identity]
+        if identity in self._found:
+            return True
+        # That one is no member is not kept: between fork and exec a process has not its own environment yet.
+        if not (self._marked(pid) or self._descends(pid)):
+            return False
+        if len(self._found) > _MOST_KEPT:
+            self._found.clear()
+        self._found.add(identity)
+        return True
 
     def holds_device_file(self, minor: int) -> bool:
         """Whether one of them has /dev/nvidia<minor> open, as every process that uses that GPU has."""

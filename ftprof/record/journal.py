@@ -82,6 +82,7 @@ class Journal:
     counts: dict[Cell, tuple[int, int]] = field(default_factory=dict)  # (calls, flops)
     uncounted: dict[UncountedWork, int] = field(default_factory=dict)
     contexts: list[CountedContext] = field(default_factory=list)  # of a counters journal
+    earlier_contexts: int = 0  # of programs that this process was before an exec: their numbers come again
     unseen: list[str] = field(default_factory=list)  # work that counters could not see, a sentence each
     device_windows: list[DeviceWindow] = field(default_factory=list)  # of a run's journal
 
@@ -174,6 +175,7 @@ def _enter(journal: Journal, line: dict[str, Any]) -> None:
         journal.problems.append(parse_text(line["what"]))
     elif kind == "program":
         journal.programs.append(line)
+        journal.earlier_contexts = len(journal.contexts)
     elif kind == "end":
         journal.end = line
         journal.last_us = parse_whole(line["time_us"])
@@ -186,7 +188,7 @@ def _enter(journal: Journal, line: dict[str, Any]) -> None:
 
 def _enter_context(journal: Journal, line: dict[str, Any]) -> None:
     context = CountedContext.from_json(line)
-    known = [other for other in journal.contexts if other.number == context.number]
+    known = [other for other in journal.contexts[journal.earlier_contexts :] if other.number == context.number]
     if known:
         known[0].plan(context)
     else:
@@ -196,7 +198,7 @@ def _enter_context(journal: Journal, line: dict[str, Any]) -> None:
 
 
 def _enter_counts(journal: Journal, line: dict[str, Any]) -> None:
-    context_of(journal.contexts, line["context"]).add_window(line)
+    context_of(journal.contexts[journal.earlier_contexts :], line["context"]).add_window(line)
     journal.windows += 1
     journal.last_us = max(journal.last_us, line["end_us"])
 
@@ -207,14 +209,14 @@ def _enter_rollup(journal: Journal, line: dict[str, Any]) -> None:
     parse_whole(line["replaced_lines"])
     before = sum(context.windows for context in journal.contexts)
     for row in line["strata"]:
-        context_of(journal.contexts, row["context"]).add_stratum(row)
+        context_of(journal.contexts[journal.earlier_contexts :], row["context"]).add_stratum(row)
     journal.windows += sum(context.windows for context in journal.contexts) - before
     journal.last_us = max(journal.last_us, parse_whole(line["last_us"]))
 
 
 def _enter_gap(journal: Journal, line: dict[str, Any]) -> None:
     gap = AbnormalGap.from_json(line)
-    context_of(journal.contexts, line["context"]).gaps.append(gap)
+    context_of(journal.contexts[journal.earlier_contexts :], line["context"]).gaps.append(gap)
     journal.last_us = max(journal.last_us, gap.end_us)
 
 

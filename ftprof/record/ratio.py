@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-# Windows that one ratio is taken from. The ratio of two means is biased by about its relative variance over their
-# number; sixteen keep that under half a per cent where windows differ by a quarter of their mean.
-WINDOWS_OF_RATIO = 16
+# Windows that one ratio is taken from. The ratio of two means is biased by about their relative variance over this
+# number; where a run ends inside a stratum, the number of windows in it adds to that.
+WINDOWS_OF_RATIO = 64
+# Windows of a group that strata are joined for, so that they show by themselves how much they differ.
+WINDOWS_OF_STRATUM = 2
 # "All of n windows were zero" excludes, at 95 %, what would have been expected in three of them: exp(-3) = 0.05.
 RULE_OF_THREE = 3.0
 # 97.5 % quantiles of Student's t for 1, 2, ... 10 degrees of freedom.
 _FEW_DEGREES = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157, 2.228139)
 _NORMAL = 1.959964
-ONE_WEIGHT = 1 << 20
 
 
 def student_t(degrees: float) -> float:
@@ -74,17 +75,16 @@ def hidden(places: Iterable[Hideout]) -> float:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one group's windows in one stratum saw of the time and of the denominators. Times in microseconds.
+    """What one group's windows in one stratum saw of the denominators.
 
-    ``length_us`` is that of a window of the stratum, ``weight`` how many windows one of the group stands for, in 2^20ths.
-    ``unseen`` are the denominators in windows of other groups, ``unseen_windows`` how many these are; ``edges`` and
-    ``gaps`` are the denominators to be expected in the time without windows.
+    ``length_us`` is that of a window of the stratum. ``unseen`` are the denominators in windows of other groups,
+    ``unseen_windows`` how many these are; ``edges`` and ``gaps`` are the denominators to be expected in the time without
+    windows.
     """
 
     windows: int
     divisors: int
     divisor_squares: int
-    weight: int
     length_us: float
     unseen: int
     unseen_windows: int
@@ -188,16 +188,16 @@ def rounded(numerator: int, denominator: int) -> int:
     return (2 * numerator + denominator) // (2 * denominator)
 
 
-def cells(windows: Sequence[int]) -> list[range]:
-    """Neighbouring strata, by index, that share a ratio: each has enough windows, or is all there is."""
+def joined(windows: Sequence[int], least: int) -> list[range]:
+    """Neighbouring strata, by index, joined until each has so many windows, or is all there is."""
     ends, count = [0], 0
     for index, number in enumerate(windows):
         count += number
-        if count >= WINDOWS_OF_RATIO:
+        if count >= least:
             ends.append(index + 1)
             count = 0
     if len(ends) == 1:
-        return [range(len(windows))]
+        return [range(len(windows))] if windows else []
     ends[-1] = len(windows)
     return [range(begin, end) for begin, end in pairwise(ends)]
 
@@ -205,32 +205,33 @@ def cells(windows: Sequence[int]) -> list[range]:
 def extrapolate(strata: Sequence[Seen], counts: Sequence[Counts]) -> Extrapolated:
     """From the windows of a group to all windows and to the time between them.
 
-    Inside a cell the ratio is taken from sums weighted as the strata were sampled, so that a stratum with more windows
-    does not stand for others. Zero counts give zero, with no error: they need an upper limit, see ``hidden``.
+    The schedule gives a group the same share of every stratum, so neighbouring strata may share a ratio (a cell). The
+    error of each stratum is that of a random sample of its windows. Zero counts give zero, with no error: they need an
+    upper limit, see ``hidden``.
     """
     rotation = edges = gaps = 0
     variance = spread = reached = squares = 0.0
-    reach = _neighbourhoods([seen.windows for seen in strata])
-    for cell in cells([seen.windows for seen in strata]):
-        weighted = sum(strata[h].weight * counts[h].total for h in cell)
-        divisors = sum(strata[h].weight * strata[h].divisors for h in cell)
-        if weighted == 0 or divisors == 0:
+    reach = _neighbourhoods(len(strata))
+    for cell in joined([seen.windows for seen in strata], WINDOWS_OF_RATIO):
+        count = sum(counts[h].total for h in cell)
+        divisors = sum(strata[h].divisors for h in cell)
+        if count == 0 or divisors == 0:
             continue
         unseen = sum(strata[h].unseen for h in cell)
-        rotation += rounded(weighted * unseen, divisors)
-        edges += rounded(weighted * sum(strata[h].edges for h in cell), divisors)
-        gaps += rounded(weighted * sum(strata[h].gaps for h in cell), divisors)
-        ratio = weighted / divisors
+        rotation += rounded(count * unseen, divisors)
+        edges += rounded(count * sum(strata[h].edges for h in cell), divisors)
+        gaps += rounded(count * sum(strata[h].gaps for h in cell), divisors)
+        factor = unseen / divisors  # what each count adds to the extrapolated part
         for h in cell:
-            seen = strata[h]
-            factor = unseen * seen.weight / divisors  # what a count in this stratum adds to the extrapolated part
-            alone = seen.unseen_windows * (seen.unseen_windows if seen.windows == 0 else 1)
-            share = (factor * factor * seen.windows + alone) * _variance(strata, counts, h, reach[h], ratio)
+            windows = factor * factor * strata[h].windows + strata[h].unseen_windows
+            share = windows * _variance(strata, counts, h, reach[h], count / divisors)
             variance += share
             if share > 0:
                 spread += share * share / _degrees(strata, reach[h])
             reached += factor * counts[h].total
             squares += factor * factor * counts[h].squares
+    # Of the variance by Satterthwaite, but no more than what windows with counts there were, plus one: for few of them
+    # the interval then is as wide as Poisson's.
     degrees = min(
         variance * variance / spread if spread > 0 else math.inf,
         reached * reached / squares + 1 if squares > 0 else math.inf,
@@ -238,18 +239,12 @@ def extrapolate(strata: Sequence[Seen], counts: Sequence[Counts]) -> Extrapolate
     return Extrapolated(rotation, edges, gaps, math.sqrt(variance), degrees)
 
 
-def _neighbourhoods(windows: Sequence[int]) -> list[range]:
-    """For each stratum the strata whose windows tell how much its own may differ: itself and its neighbours.
+def _neighbourhoods(number: int) -> list[range]:
+    """For each stratum those whose windows tell how much its own may differ: itself and its neighbours.
 
     Its few windows alone are not enough: all of them can lie on one side of the moment at which a phase begins.
     """
-    found = []
-    for h in range(len(windows)):
-        begin, end = max(h - 1, 0), min(h + 2, len(windows))
-        while sum(windows[begin:end]) < 3 and (begin > 0 or end < len(windows)):
-            begin, end = max(begin - 1, 0), min(end + 1, len(windows))
-        found.append(range(begin, end))
-    return found
+    return [range(max(h - 1, 0), min(h + 2, number)) for h in range(number)]
 
 
 def _variance(strata: Sequence[Seen], counts: Sequence[Counts], h: int, reach: range, ratio: float) -> float:
@@ -270,5 +265,4 @@ def _variance(strata: Sequence[Seen], counts: Sequence[Counts], h: int, reach: r
 
 def _degrees(strata: Sequence[Seen], reach: range) -> float:
     """Of a stratum's share of the variance; neighbours share their windows with it."""
-    number = sum(strata[j].windows for j in reach)
-    return max(number - 1, 1) / sum(1 for j in reach if strata[j].windows > 0)
+    return max(sum(strata[j].windows for j in reach) - 1, 1) / len(reach)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from ftprof.record.ratio import Pooled, cells, rounded
+from ftprof.record.ratio import WINDOWS_OF_RATIO, Pooled, joined, rounded
 from ftprof.record.rollup import Stratum, Sums
 
 CUDA_CORE, LINK = "cuda-core", "link"
@@ -72,7 +72,7 @@ class Span:
 
     ``windows``, ``time_us`` and ``cycles`` are those of all hardware windows, of which there is at least one;
     ``patched_cycles`` are what the instructions in windows of patched code amount to. In ``edges_us`` nobody counted;
-    in ``gaps_us`` neither, and the neighbours' rate cannot be trusted. A ``partial`` stratum was cut short.
+    in ``gaps_us`` neither, and the neighbours' rate cannot be trusted.
     """
 
     groups: dict[int, Sums]
@@ -83,7 +83,6 @@ class Span:
     time_us: int
     cycles: int
     patched_cycles: int = 0
-    partial: bool = False
 
     def cycles_in(self, time_us: int) -> int:
         """Those that its hardware windows' rate gives for a time without windows."""
@@ -101,8 +100,6 @@ def spans_of(context: Context) -> list[Span]:
     ends = [*begins[1:], context.end_us]
     spans = [_span(context, *part) for part in zip(strata, begins, ends, strict=False)]
     _add_patched_cycles(context, spans)
-    if len(spans) > 1:
-        spans[-1].partial = spans[-1].windows < spans[-2].windows
     return spans
 
 
@@ -178,7 +175,7 @@ def _add_patched_cycles(context: Context, spans: list[Span]) -> None:
     patched = context.group_of(CUDA_CORE)
     if patched is None:
         return
-    for cell in cells([span.windows_of(context.group_of(LINK)) for span in spans]):
+    for cell in joined([span.windows_of(context.group_of(LINK)) for span in spans], WINDOWS_OF_RATIO):
         link = link_of([spans[h] for h in cell], context)
         for span in (spans[h] for h in cell):
             if span.windows_of(patched) == 0:

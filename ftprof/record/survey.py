@@ -23,14 +23,15 @@ from fractions import Fraction
 
 from ftprof.record.ratio import (
     NOTHING,
-    ONE_WEIGHT,
+    WINDOWS_OF_RATIO,
+    WINDOWS_OF_STRATUM,
     Counts,
     Extrapolated,
     Hideout,
     Seen,
-    cells,
     extrapolate,
     hidden,
+    joined,
     linked,
 )
 from ftprof.record.rollup import Sums
@@ -194,7 +195,8 @@ class _View:
         # What no neighbour's rate is trusted for: a peak bounds it, or nothing.
         self._gaps_us = sum(span.gaps_us for span in spans) if spans else self._length_us
         self._hideouts = self._places()
-        self._seen = [] if self._group.is_patched else self._seen_strata()
+        self._strata = joined([sums.windows for sums in self._sums], WINDOWS_OF_STRATUM)
+        self._seen = [self._saw(stratum) for stratum in self._strata]
 
     def estimate(self, number: int) -> Estimate:
         """Of the metric with this index."""
@@ -267,38 +269,42 @@ class _View:
             mine = sum(sums.sums[self._divisor] for sums in self._sums)
         return Fraction(mine, cycles) if cycles else Fraction(0)
 
-    def _seen_strata(self) -> list[Seen]:
-        seen: list[Seen] = []
-        for span, sums in zip(self._spans, self._sums, strict=True):
-            divisors = sums.sums[self._divisor]
-            weight = span.time_us * ONE_WEIGHT // sums.time_us if sums.time_us else 0
-            if span.partial and weight and seen[-1].weight:
-                weight = seen[-1].weight  # it was to be sampled as the one before, had it not been cut short
-            seen.append(
-                Seen(
-                    windows=sums.windows,
-                    divisors=divisors,
-                    divisor_squares=sums.squares[self._divisor],
-                    weight=weight,
-                    length_us=span.time_us / span.windows,
-                    unseen=span.cycles + span.patched_cycles - divisors,
-                    unseen_windows=span.windows - sums.windows,
-                    edges=span.cycles_in(span.edges_us),
-                    gaps=span.cycles_in(span.gaps_us),
-                )
-            )
-        return seen
-
     def _extrapolate(self, number: int) -> Extrapolated:
         if self._group.is_patched:
             return self._extrapolate_patched(number)
-        counts = [Counts(sums.sums[number], sums.squares[number], sums.products[number]) for sums in self._sums]
+        counts = []
+        for stratum in self._strata:
+            mine = [self._sums[h] for h in stratum]
+            counts.append(
+                Counts(
+                    sum(sums.sums[number] for sums in mine),
+                    sum(sums.squares[number] for sums in mine),
+                    sum(sums.products[number] for sums in mine),
+                )
+            )
         return extrapolate(self._seen, counts)
+
+    def _saw(self, stratum: range) -> Seen:
+        mine = [self._sums[h] for h in stratum]
+        spans = [self._spans[h] for h in stratum]
+        windows = sum(sums.windows for sums in mine)
+        divisors = sum(sums.sums[self._divisor] for sums in mine)
+        all_windows = sum(span.windows for span in spans)
+        return Seen(
+            windows=windows,
+            divisors=divisors,
+            divisor_squares=sum(sums.squares[self._divisor] for sums in mine),
+            length_us=sum(span.time_us for span in spans) / all_windows,
+            unseen=sum(span.cycles + span.patched_cycles for span in spans) - divisors,
+            unseen_windows=all_windows - windows,
+            edges=sum(span.cycles_in(span.edges_us) for span in spans),
+            gaps=sum(span.cycles_in(span.gaps_us) for span in spans),
+        )
 
     def _extrapolate_patched(self, number: int) -> Extrapolated:
         """Counts an instruction (own windows) x instructions a cycle (link windows) x cycles (all hardware windows)."""
         parts = []
-        for cell in cells([sums.windows for sums in self._sums]):
+        for cell in joined([sums.windows for sums in self._sums], WINDOWS_OF_RATIO):
             spans = [self._spans[h] for h in cell]
             link = link_of(spans, self._context)
             if link is not None and link.windows == 0:

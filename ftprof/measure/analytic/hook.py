@@ -826,7 +826,7 @@ def process_identity() -> dict[str, Any]:
     """What tells this process from every other one: host, boot, process id and start time (clock ticks)."""
     with open("/proc/sys/kernel/random/boot_id") as file:
         boot = file.read().strip()
-    with open("/proc/self/stat") as file:
+    with open("/proc/self/stat", errors="replace") as file:  # the program's name may be cut inside a character
         start = int(file.read().rpartition(")")[2].split()[19])
     return {"host": os.uname().nodename, "boot": boot, "pid": os.getpid(), "start_ticks": start}
 
