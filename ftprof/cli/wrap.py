@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,6 +31,9 @@ from ftprof.measure.run import Run, default_record_name, new_run_id
 from ftprof.policy.amount import Amount
 from ftprof.policy.verdict import EXIT_CODES, MILDEST_FIRST, Verdict, deciding_verdict, judge
 from ftprof.record.record import Record, save_record
+
+if TYPE_CHECKING:
+    from ftprof.measure.device_sampler import DeviceSampler
 
 _METHODS = click.Choice(METHOD_NAMES)
 _LONGEST_NAME = 200  # of 255 bytes; the run directory's name is a little longer
@@ -142,11 +145,14 @@ def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: boo
     except CommandNotStarted as error:
         run.abandon()
         raise FtprofError(str(error), error.exit_code) from error
-    watcher = live or _Nothing()
+    sampler = _sampler(run, child.pid)
+    watcher = _Watchers([live or _Nothing(), *([sampler] if sampler else [])])
     try:
         exit_code = child.wait(watcher)
     finally:
         watcher.suspended()
+    if sampler is not None:
+        run.note_devices(sampler.finish())
     if child.killed_by not in (None, signal.SIGINT):  # Ctrl-C lets a process end its journal
         run.note_problem(f"the command died of signal {child.killed_by}")
     return exit_code
@@ -197,6 +203,36 @@ def _say(text: str) -> None:
     with contextlib.suppress(OSError):
         sys.stderr.write(printable(sys.stderr, text) + "\n")
         sys.stderr.flush()
+
+
+def _sampler(run: Run, command_pid: int) -> DeviceSampler | None:
+    """What watches the GPUs, where the run's methods want it. It may fail; the command goes on."""
+    if not run.methods.devices:
+        return None
+    from ftprof.measure.device_sampler import DeviceSampler
+    from ftprof.measure.run_processes import RunProcesses
+
+    try:
+        return DeviceSampler(run.write_device_window, RunProcesses(run.run_id, command_pid))
+    except (OSError, RuntimeError) as error:
+        run.note_devices([f"the GPUs are not watched: {error}"])
+        return None
+
+
+class _Watchers:
+    """Several of them as one."""
+
+    def __init__(self, watchers: Sequence[Any]) -> None:
+        self._watchers = watchers
+
+    def tick(self) -> None:
+        for watcher in self._watchers:
+            watcher.tick()
+
+    def suspended(self) -> None:
+        for watcher in self._watchers:
+            if hasattr(watcher, "suspended"):
+                watcher.suspended()
 
 
 class _Nothing:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ftprof.measure.cupti_search import search_roots
+from ftprof.measure.injection import LIBRARY
 from ftprof.measure.nvml import GpuInfo, Nvml, NvmlError, OpenNvml
 from ftprof.measure.peak_bound import devices_of
 from ftprof.measure.run_processes import INITIAL_PID_NAMESPACE
@@ -22,7 +23,6 @@ _WHOLE_UID_MAP = ["0", "0", "4294967295"]  # of the namespace that the kernel it
 _DCGM = ("nv-hostengine", "dcgm-exporter")
 _MPS = ("nvidia-cuda-mps",)  # -control and -server; the kernel cuts names after 15 bytes
 _CONTAINER_WORDS = ("docker", "kubepods", "containerd", "libpod", "lxc", "crio")
-_OURS = "libftprof_inject.so"
 _TURING = (7, 5)
 _METHODS = ("counters", "gpm", "analytic", "peak-bound")
 _WHY_UNABLE = {
@@ -103,6 +103,7 @@ class Machine:
     mps: tuple[str, ...]
     injection: str | None
     torch: bool
+    library: bool = True  # whether what is injected into processes is installed
     plans: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -148,12 +149,13 @@ def look(root: Path, environ: Mapping[str, str], open_nvml: OpenNvml = Nvml) -> 
         gpus=gpus,
         chips=chips,
         cupti=cupti,
-        privilege=_look_at_privilege(root),
+        privilege=look_at_privilege(root),
         container=_look_at_container(root, environ),
         dcgm=_running(root, _DCGM),
         mps=_running(root, _MPS) or (("CUDA_MPS_PIPE_DIRECTORY",) if environ.get("CUDA_MPS_PIPE_DIRECTORY") else ()),
-        injection=None if holder and Path(holder).name == _OURS else holder,
+        injection=None if holder and Path(holder).name == LIBRARY.name else holder,
         torch=_has_torch(),
+        library=LIBRARY.is_file(),
         plans={chip: _plan(native, chip) for chip in sorted(set(chips.values()))},
     )
 
@@ -220,7 +222,8 @@ def _plan(native: Any, chip: str) -> str:
     return f"{len(base.metrics) if base else 0} metrics always, {rotating} more groups in turn"
 
 
-def _look_at_privilege(root: Path) -> Privilege:
+def look_at_privilege(root: Path) -> Privilege:
+    """What the kernel and the driver say of this process's right to read counters. ``root`` is "/" but for tests."""
     effective = _field(root / "proc/self/status", "CapEff:")
     uid_map = _read(root / "proc/self/uid_map")
     inside = bool(uid_map) and uid_map.split()[:3] != _WHOLE_UID_MAP
@@ -287,6 +290,9 @@ def _problems(machine: Machine) -> list[Problem]:
         for gpu in machine.gpus:
             found += _gpu_problems(gpu, machine)
         found += _neighbour_problems(machine)
+        if not machine.library:
+            what = f"{LIBRARY.name} is missing from this installation of ftprof"
+            found.append(Problem("library", what, "install ftprof again", stops=("counters",)))
     return found + _cupti_problems(machine.cupti)
 
 

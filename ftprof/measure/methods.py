@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from ftprof.measure.injection import why_not_injected
+from ftprof.measure.injection import driver_is_there, why_not_injected
 
+_INSUFFICIENT_PRIVILEGES = 35  # CUPTI_ERROR_INSUFFICIENT_PRIVILEGES
 METHOD_NAMES = ("auto", "counters", "gpm", "analytic", "peak-bound")
 
 
@@ -23,25 +25,57 @@ class Methods:
 def why_unavailable(method: str, environment: Mapping[str, str]) -> str | None:
     """Why a method cannot count in this run, in a few words for the user; ``None`` if it can."""
     if method == "counters":
-        return why_not_injected(environment)
+        return why_not_injected(environment) or _why_refused()
     if method in ("gpm", "peak-bound"):
-        return f"this version of ftprof has no {method} method yet"
+        return _why_not_watched(method)
     return None
 
 
 def chosen(method: str, environment: Mapping[str, str]) -> Methods:
     """What to set in motion for a method by name.
 
-    ``auto`` takes counters where they can be had, and operators' formulas elsewhere: both at once would cost a training
-    of many small kernels more than counting may.
+    ``auto`` takes counters where they can be had, then the GPU's activity, and operators' formulas elsewhere. Counters
+    and formulas at once would cost a training of many small kernels more than counting may.
     """
     if method == "auto":
-        injected = why_not_injected(environment) is None
-        label = "counters" if injected else "analytic"
-        return Methods(label, counters=injected, operators=not injected, devices=injected)
+        if not driver_is_there():
+            return Methods("analytic", operators=True)
+        if why_unavailable("counters", environment) is None:
+            return Methods("counters", counters=True, devices=True)
+        label = "gpm" if _why_not_watched("gpm") is None else "analytic"
+        return Methods(label, operators=True, devices=True)
     return Methods(
         method,
         counters=method == "counters",
         operators=method == "analytic",
         devices=method in ("counters", "gpm", "peak-bound"),
     )
+
+
+def _why_refused() -> str | None:
+    """Only what is certain: whether another tool holds the counters shows when they are read."""
+    from ftprof.measure.diagnosis import look_at_privilege
+    from ftprof.record.explanation import explain
+
+    if look_at_privilege(Path("/")).enough is not False:
+        return None
+    explained = explain("cupti", _INSUFFICIENT_PRIVILEGES)
+    return f"{explained.reason.partition(': ')[2]}; {explained.remedy}"
+
+
+def _why_not_watched(method: str) -> str | None:
+    from ftprof.measure.nvml import Nvml, NvmlError
+
+    try:
+        nvml = Nvml()
+    except NvmlError as error:
+        return f"no NVIDIA driver answers ({error})"
+    try:
+        gpus = [gpu.info for gpu in nvml.gpus()]
+    finally:
+        nvml.close()
+    if not gpus:
+        return "the driver sees no GPU"
+    if method == "gpm" and not any(gpu.gpm for gpu in gpus):
+        return "NVML samples the activity of Hopper and newer chips only"
+    return None

@@ -104,6 +104,12 @@ class Run:
         """A line on what a whole GPU did, for the run's own journal."""
         self._journal.write("device-window", **content)
 
+    def note_devices(self, notes: Sequence[str]) -> None:
+        """What went wrong with watching whole GPUs: a problem only where the run's figure depends on that."""
+        if self.methods.label in ("gpm", "peak-bound"):
+            for note in notes:
+                self.note_problem(note)
+
     def note_problem(self, what: str) -> None:
         """Put into the record that, and why, the meter did not do all that was asked of it."""
         self._journal.write("problem", what=what, time_us=now_us())

@@ -15,6 +15,7 @@ from ftprof.record.record import COUNTER_METHODS, ProcessRecord, Record, RunInfo
 
 NO_PROCESS = "no Python process that imports torch was seen"
 NO_FORMULA = "what ran has no formula (see 'not counted')"
+NO_DEVICE = "no GPU was seen in use by this run"
 NO_WORK = "torch was imported, but no operator ran"
 
 
@@ -41,6 +42,8 @@ def merge_journals(folder: Path) -> Record:
         return _counted_record(runs, processes, lost)
     for journal in processes:
         lost += _process_reasons(journal)
+    if any(journal.header["method"] in ("gpm", "peak-bound") for journal in runs):
+        return _device_record(runs, processes, lost)
     return _analytic_record(
         reasons=lost,
         runs=tuple(_run_info(journal) for journal in runs),
@@ -65,7 +68,7 @@ def _counted_record(runs: list[Journal], processes: list[Journal], lost: list[st
     high = None if unbounded else result.high
     method, interval = result.total.method, Interval(result.total.low, result.total.value, high)
     if not result.windows:
-        method, interval = _without_windows(runs, high)
+        method, interval = _activity(_device_totals(runs), high)
     return Record(
         method=method,
         interval=interval,
@@ -87,11 +90,33 @@ def _counted_record(runs: list[Journal], processes: list[Journal], lost: list[st
     )
 
 
-def _without_windows(runs: list[Journal], high: int | None) -> tuple[str, Interval]:
-    """No counter could be read: what NVML saw of the devices, else the peak over the time."""
-    activity = [total for total in _device_totals(runs) if total.method == "gpm"]
-    if activity and all(total.estimate.flops is not None for total in activity):
-        estimate = sum((total.estimate for total in activity), NOTHING)
+def _device_record(runs: list[Journal], processes: list[Journal], lost: list[str]) -> Record:
+    """What NVML saw of whole devices; operators' formulas beside it."""
+    totals = _device_totals(runs)
+    bounds = [total.estimate for total in totals if total.method == "peak-bound"]
+    high = sum(bounds, NOTHING).high if bounds else None
+    wanted = "gpm" if any(journal.header["method"] == "gpm" for journal in runs) else "peak-bound"
+    method, interval = _activity(totals, high) if wanted == "gpm" else ("peak-bound", Interval(0, high, high))
+    reasons = lost if interval.value is not None else [*lost, NO_DEVICE]
+    return Record(
+        method=method,
+        interval=interval,
+        complete=not lost,
+        reasons=tuple(reasons),
+        runs=tuple(_run_info(journal) for journal in runs),
+        processes=tuple(_process_record(journal, journal.flops) for journal in processes),
+        counts={},
+        uncounted={},
+        policy_inputs=_common_inputs(journal.header.get("policy_inputs", {}) for journal in runs),
+        cross_checks=tuple(_cross_checks(runs, processes)),
+    )
+
+
+def _activity(totals: list[DeviceTotal], high: int | None) -> tuple[str, Interval]:
+    """The GPUs' activity where NVML samples it on all of them, else the peak over their time."""
+    activity = [total.estimate for total in totals if total.method == "gpm"]
+    if activity and all(estimate.flops is not None for estimate in activity):
+        estimate = sum(activity, NOTHING)
         return "gpm", Interval(estimate.low, estimate.flops, estimate.high)
     return "peak-bound", Interval(0, high, high)
 

@@ -17,6 +17,8 @@ from itertools import pairwise
 WINDOWS_OF_RATIO = 64
 # Windows of a group that strata are joined for, so that they show by themselves how much they differ.
 WINDOWS_OF_STRATUM = 2
+# Windows from which a group's share of all windows is known.
+WINDOWS_OF_SHARE = 16
 # "All of n windows were zero" excludes, at 95 %, what would have been expected in three of them: exp(-3) = 0.05.
 RULE_OF_THREE = 3.0
 # 97.5 % quantiles of Student's t for 1, 2, ... 10 degrees of freedom.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 
 from ftprof.record.ratio import WINDOWS_OF_RATIO, Pooled, joined, rounded
 from ftprof.record.rollup import Stratum, Sums
@@ -36,7 +37,7 @@ class Group:
         """Whether it counts in patched machine code: instructions then are its denominator, not cycles."""
         return self.role == CUDA_CORE
 
-    @property
+    @cached_property
     def denominator(self) -> int:
         """The index of the metric that the others are divided by. Raises ``ValueError`` where there is none."""
         wanted = "instructions" if self.is_patched else "cycles"
@@ -70,23 +71,30 @@ class Context:
 class Span:
     """A stratum with the time up to the next one, and before the first. Times in microseconds.
 
-    ``windows``, ``time_us`` and ``cycles`` are those of all hardware windows, of which there is at least one;
-    ``patched_cycles`` are what the instructions in windows of patched code amount to. In ``edges_us`` nobody counted;
-    in ``gaps_us`` neither, and the neighbours' rate cannot be trusted.
+    ``slots`` is the number of all windows. ``windows``, ``time_us`` and ``cycles`` are those of all hardware windows, of
+    which there is at least one; ``patched_cycles`` are what the instructions in windows of patched code amount to. In
+    ``edges_us`` nobody counted; in ``gaps_us`` neither, and the neighbours' rate cannot be trusted.
     """
 
     groups: dict[int, Sums]
     length_us: int
     gaps_us: int
     edges_us: int
+    slots: int
     windows: int
     time_us: int
     cycles: int
     patched_cycles: int = 0
 
-    def cycles_in(self, time_us: int) -> int:
-        """Those that its hardware windows' rate gives for a time without windows."""
-        return rounded(time_us * self.cycles, self.time_us)
+    @cached_property
+    def edge_cycles(self) -> int:
+        """Those that its hardware windows' rate gives for its edges."""
+        return rounded(self.edges_us * self.cycles, self.time_us)
+
+    @cached_property
+    def gap_cycles(self) -> int:
+        """Those that its hardware windows' rate gives for its gaps."""
+        return rounded(self.gaps_us * self.cycles, self.time_us)
 
     def windows_of(self, group: int | None) -> int:
         """How many windows a group has."""
@@ -145,6 +153,7 @@ def _span(context: Context, stratum: Stratum, begin_us: int, end_us: int) -> Spa
         length_us=length_us,
         gaps_us=gaps_us,
         edges_us=edges_us,
+        slots=sum(sums.windows for sums in stratum.groups.values()),
         windows=sum(sums.windows for sums, _ in hardware),
         time_us=sum(sums.time_us for sums, _ in hardware),
         cycles=sum(sums.sums[divisor] for sums, divisor in hardware),
@@ -153,14 +162,16 @@ def _span(context: Context, stratum: Stratum, begin_us: int, end_us: int) -> Spa
 
 def _with_hardware(context: Context) -> list[Stratum]:
     """The strata; one in which no hardware window saw time, as a run's last may be, is joined with a neighbour."""
-    joined: list[Stratum] = []
+    joint: list[Stratum] = []
     for stratum in context.strata:
-        if joined and not (_has_hardware(context, stratum) and _has_hardware(context, joined[-1])):
-            joined[-1].add(stratum)
+        if joint and not (_has_hardware(context, stratum) and _has_hardware(context, joint[-1])):
+            both = Stratum(joint[-1].number, joint[-1].begin_us, joint[-1].end_us)
+            both.add(joint[-1])
+            both.add(stratum)
+            joint[-1] = both
         else:
-            joined.append(Stratum(stratum.number, stratum.begin_us, stratum.end_us))
-            joined[-1].add(stratum)
-    return joined if joined and _has_hardware(context, joined[0]) else []
+            joint.append(stratum)
+    return joint if joint and _has_hardware(context, joint[0]) else []
 
 
 def _has_hardware(context: Context, stratum: Stratum) -> bool:

@@ -24,6 +24,7 @@ from fractions import Fraction
 from ftprof.record.ratio import (
     NOTHING,
     WINDOWS_OF_RATIO,
+    WINDOWS_OF_SHARE,
     WINDOWS_OF_STRATUM,
     Counts,
     Extrapolated,
@@ -123,8 +124,10 @@ def survey(context: Context) -> tuple[Estimate, ...]:
     spans = spans_of(context)
     estimates: list[Estimate] = []
     for index, group in enumerate(context.groups):
-        view = _View(context, spans, index)
-        estimates += [view.estimate(n) for n, metric in enumerate(group.metrics) if metric.kind in OPERATIONS]
+        counting = [number for number, metric in enumerate(group.metrics) if metric.kind in OPERATIONS]
+        if counting:
+            view = _View(context, spans, index)
+            estimates += [view.estimate(number) for number in counting]
     return tuple(estimates)
 
 
@@ -252,13 +255,20 @@ class _View:
         return Errors(slack=_at_peak(peak, self._gaps_us), hideouts=places)
 
     def _places(self) -> tuple[Hideout, ...]:
-        """Where no window of the group was, with edges and without gaps."""
+        """Where no window of the group was, with edges and without gaps.
+
+        How many windows were to be expected there follows from their share of all windows, which the schedule keeps.
+        """
         places = []
-        for span, sums in zip(self._spans, self._sums, strict=True):
-            open_us = max(span.length_us - span.gaps_us, 0)
-            unseen_us = max(open_us - sums.time_us, 0)
-            if unseen_us:
-                places.append(Hideout(sums.windows / open_us, unseen_us, 1.0))
+        for cell in joined([sums.windows for sums in self._sums], WINDOWS_OF_SHARE):
+            slots = sum(self._spans[h].slots for h in cell)
+            share = sum(self._sums[h].windows for h in cell) / slots
+            for h in cell:
+                span = self._spans[h]
+                open_us = max(span.length_us - span.gaps_us, 0)
+                unseen_us = max(open_us - self._sums[h].time_us, 0)
+                if unseen_us:
+                    places.append(Hideout(share * span.slots / open_us, unseen_us, 1.0))
         return tuple(places)
 
     def _cycles_share(self) -> Fraction:
@@ -297,8 +307,8 @@ class _View:
             length_us=sum(span.time_us for span in spans) / all_windows,
             unseen=sum(span.cycles + span.patched_cycles for span in spans) - divisors,
             unseen_windows=all_windows - windows,
-            edges=sum(span.cycles_in(span.edges_us) for span in spans),
-            gaps=sum(span.cycles_in(span.gaps_us) for span in spans),
+            edges=sum(span.edge_cycles for span in spans),
+            gaps=sum(span.gap_cycles for span in spans),
         )
 
     def _extrapolate_patched(self, number: int) -> Extrapolated:
@@ -311,8 +321,8 @@ class _View:
                 link = link_of(self._spans, self._context)
             cycles = (
                 sum(span.cycles for span in spans),
-                sum(span.cycles_in(span.edges_us) for span in spans),
-                sum(span.cycles_in(span.gaps_us) for span in spans),
+                sum(span.edge_cycles for span in spans),
+                sum(span.gap_cycles for span in spans),
             )
             parts.append(linked(pooled(spans, self._context, self._index, number), link, cycles))
         return Extrapolated(

@@ -13,7 +13,7 @@ from conftest import FTPROF, Wrapped, clean_environment, ftprof
 
 Run = Callable[..., Wrapped]
 PROGRAM = "import torch\nfor _ in range(3): torch.ones(4, 4) @ torch.ones(4, 4)\ntorch.softmax(torch.ones(3), 0)"
-COMMANDS = ("wrap", "check", "report", "merge", "plan")
+COMMANDS = ("wrap", "check", "report", "merge", "plan", "doctor")
 
 
 @pytest.fixture

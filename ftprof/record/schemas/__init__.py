@@ -1,4 +1,4 @@
-"""JSON Schemas (draft 2020-12) of the two files that ftprof writes."""
+"""JSON Schemas (draft 2020-12) of the files that ftprof writes and of what doctor answers."""
 
 from __future__ import annotations
 
@@ -6,3 +6,4 @@ from pathlib import Path
 
 JOURNAL = Path(__file__).with_name("journal-1.json")
 RECORD = Path(__file__).with_name("record-1.json")
+DOCTOR = Path(__file__).with_name("doctor-1.json")
