@@ -67,8 +67,6 @@ class PrimaryContext {
   PrimaryContext& operator=(const PrimaryContext&) = delete;
 
   CUcontext get() const noexcept { return context_; }
-  // It was destroyed: there is nothing to release.
-  void Forget() noexcept { context_ = nullptr; }
 
  private:
   const Driver* driver_;

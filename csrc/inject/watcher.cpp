@@ -114,7 +114,6 @@ void Watcher::LookAt(int ordinal) {
   // Reset under our hands. Its handle means nothing any more, and a release would be of the next
   // one.
   Counted& gone = found->second;
-  gone.primary->Forget();
   if (gone.meter) gone.meter->interrupt().Abandon();
   if (gone.thread.joinable()) gone.thread.join();
   const std::lock_guard<std::mutex> lock(mutex_);

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ftprof.record.journal import JOURNALS
+
+_FLOATING = ("floating", "cuda-core")
 
 
 @dataclass(frozen=True)
@@ -17,26 +21,62 @@ class Snapshot:
     processes: int
 
 
+@dataclass
+class _Reading:
+    """How far one journal has been read, and what it held. ``weights``: by context and group, of each count."""
+
+    inode: int
+    read: int = 0
+    flops: int = 0
+    counts: bool = False
+    weights: dict[int, list[list[int]]] = field(default_factory=dict)
+
+
 class Progress:
-    """Reads only what was appended since the last look. It trusts the lines: the record's reader verifies them."""
+    """Reads only what was appended since the last look. It trusts the lines: the record's reader verifies them.
+
+    Of hardware counters it shows what windows measured, with nothing extrapolated.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._read: dict[Path, int] = {}
-        self._flops = 0
-        self._counting: set[Path] = set()
+        self._journals: dict[Path, _Reading] = {}
 
     def look(self) -> Snapshot:
         """The total of all whole lines."""
         for path in self._folder.glob(JOURNALS):
             with path.open("rb") as file:
-                file.seek(self._read.get(path, 0))
+                inode = os.fstat(file.fileno()).st_ino
+                known = self._journals.get(path)
+                if known is None or known.inode != inode:  # new, or a roll-up has taken the old one's place
+                    known = self._journals[path] = _Reading(inode)
+                file.seek(known.read)
                 new = file.read()
             whole = new[: new.rfind(b"\n") + 1]
-            self._read[path] = self._read.get(path, 0) + len(whole)
+            known.read += len(whole)
             for text in whole.splitlines():
-                line = json.loads(text)
-                if line["kind"] == "window":
-                    self._counting.add(path)
-                    self._flops += sum(int(row["flops"]) for row in line["counts"])
-        return Snapshot(self._flops, len(self._counting))
+                _enter(known, json.loads(text))
+        counting = [journal for journal in self._journals.values() if journal.counts]
+        return Snapshot(sum(journal.flops for journal in counting), len(counting))
+
+
+def _enter(journal: _Reading, line: dict[str, Any]) -> None:
+    if line["kind"] == "window":
+        journal.counts = True
+        journal.flops += sum(int(row["flops"]) for row in line["counts"])
+    elif line["kind"] == "context":
+        journal.weights[line["context"]] = [
+            [metric["weight"] if metric["kind"] in _FLOATING else 0 for metric in group["metrics"]]
+            for group in line["groups"]
+        ]
+    elif line["kind"] == "counts":
+        journal.counts = True
+        journal.flops += _weighed(journal.weights[line["context"]][line["group"]], line["counts"])
+    elif line["kind"] == "rollup":
+        for stratum in line["strata"]:
+            for group in stratum["groups"]:
+                journal.flops += _weighed(journal.weights[stratum["context"]][group["group"]], group["sums"])
+
+
+def _weighed(weights: list[int], counts: list[str]) -> int:
+    return sum(weight * int(count) for weight, count in zip(weights, counts, strict=True))
