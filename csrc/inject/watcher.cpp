@@ -111,13 +111,22 @@ void Watcher::LookAt(int ordinal) {
     return;
   }
   if (active) return;
-  // Reset under our hands. Its handle means nothing any more, and a release would be of the next
-  // one.
-  Counted& gone = found->second;
-  if (gone.meter) gone.meter->interrupt().Abandon();
-  if (gone.thread.joinable()) gone.thread.join();
+  // Reset under our hands, so CUPTI must not be called on it any more. Our hold on it is not gone
+  // with that, and is released with the meter (CUDA driver API, cuDevicePrimaryCtxReset).
+  if (found->second.meter) found->second.meter->interrupt().Abandon();
+  Erase(&counted_, ordinal);
+}
+
+// Its thread has ended, or is about to. What is destroyed may call back into LetGo: not under the
+// lock.
+template <typename Contexts, typename Key>
+void Watcher::Erase(Contexts* contexts, const Key& key) {
+  const auto found = contexts->find(key);
+  if (found == contexts->end()) return;
+  if (found->second.thread.joinable()) found->second.thread.join();
+  typename Contexts::node_type gone;
   const std::lock_guard<std::mutex> lock(mutex_);
-  counted_.erase(found);
+  gone = contexts->extract(found);
 }
 
 void Watcher::LookAtOthers() {
@@ -128,13 +137,7 @@ void Watcher::LookAtOthers() {
     created.swap(created_);
     gone.swap(gone_);
   }
-  for (CUcontext context : gone) {
-    const auto found = others_.find(context);
-    if (found == others_.end()) continue;
-    if (found->second.thread.joinable()) found->second.thread.join();
-    const std::lock_guard<std::mutex> lock(mutex_);
-    others_.erase(found);
-  }
+  for (CUcontext context : gone) Erase(&others_, context);
   for (CUcontext context : created) {
     if (std::find(gone.begin(), gone.end(), context) == gone.end() && !IsPrimary(context)) {
       StartOther(context);

@@ -64,6 +64,8 @@ class Watcher {
   bool IsPrimary(CUcontext context) const;
   void StartMeter(Counted* counted, CUcontext context, int ordinal);
   void LetGo(CUcontext context) noexcept;
+  template <typename Contexts, typename Key>
+  void Erase(Contexts* contexts, const Key& key);
   template <typename Act>
   void ForEach(Act act);
   void EndMeters() noexcept;

@@ -15,6 +15,7 @@ from ftprof.record.record import COUNTER_METHODS, ProcessRecord, Record, RunInfo
 
 NO_PROCESS = "no Python process that imports torch was seen"
 NO_FORMULA = "what ran has no formula (see 'not counted')"
+SEE_MORE = "--subscribe sees contexts that a program makes itself"
 NO_DEVICE = "no GPU was seen in use by this run"
 NO_WORK = "torch was imported, but no operator ran"
 
@@ -42,8 +43,11 @@ def merge_journals(folder: Path) -> Record:
         return _counted_record(runs, processes, lost)
     for journal in processes:
         lost += _process_reasons(journal)
-    if any(journal.header["method"] in ("gpm", "peak-bound") for journal in runs):
+    watched = {journal.header["method"] for journal in runs if journal.device_windows}
+    if watched & {"gpm", "peak-bound"}:
         return _device_record(runs, processes, lost)
+    if "counters" in watched and not any(journal.flops for journal in processes):
+        return _device_record(runs, processes, [*lost, f"no CUDA context was counted; {SEE_MORE}"])
     return _analytic_record(
         reasons=lost,
         runs=tuple(_run_info(journal) for journal in runs),
@@ -64,8 +68,14 @@ def _counted_record(runs: list[Journal], processes: list[Journal], lost: list[st
     for journal in meters:
         unbounded += [f"{journal.identity}: {what}" for what in [*journal.problems, *journal.unseen]]
     unbounded += _blind_processes(meters, others)
-    bounded = [reason for journal in meters for reason in _time_lost(journal)]
+    uncounted = _uncounted_devices(runs, meters)
+    bounded = [
+        f"{total.device.name} was used, but no CUDA context on it was counted; {SEE_MORE}" for total in uncounted
+    ]
+    bounded += [reason for journal in meters for reason in _time_lost(journal)]
     high = None if unbounded else result.high
+    for device in uncounted:
+        high = None if high is None or device.estimate.high is None else high + device.estimate.high
     method, interval = result.total.method, Interval(result.total.low, result.total.value, high)
     if not result.windows:
         method, interval = _activity(_device_totals(runs), high)
@@ -110,6 +120,12 @@ def _device_record(runs: list[Journal], processes: list[Journal], lost: list[str
         policy_inputs=_common_inputs(journal.header.get("policy_inputs", {}) for journal in runs),
         cross_checks=tuple(_cross_checks(runs, processes)),
     )
+
+
+def _uncounted_devices(runs: list[Journal], meters: list[Journal]) -> list[DeviceTotal]:
+    """GPUs that the run used, as NVML saw, and on which no context was counted: all that they did is bounded."""
+    seen = {context.device["uuid"] for journal in meters for context in journal.contexts}
+    return [total for total in _device_totals(runs) if total.method == "peak-bound" and total.device.uuid not in seen]
 
 
 def _activity(totals: list[DeviceTotal], high: int | None) -> tuple[str, Interval]:
