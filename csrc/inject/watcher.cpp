@@ -15,10 +15,11 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr int kNotInitialized = CUDA_ERROR_NOT_INITIALIZED;
-// A look costs about a microsecond a device. What a context does before it is seen is a gap.
+// What a context does before it is seen is a gap, so the first one is looked for often. A process
+// that has one rarely gets another, and a look is a wake-up: twenty a second are no load.
 constexpr milliseconds kPauseAtFirst{2};
 constexpr milliseconds kPauseLater{50};
-constexpr std::chrono::seconds kAtFirst{60};
+constexpr std::chrono::seconds kAtFirst{30};
 constexpr milliseconds kPatienceForContext{500};
 
 // Signals are the application's: a thread of ours must never be the one that is picked to handle
@@ -272,7 +273,8 @@ bool Watcher::Sleep(milliseconds time) {
 }
 
 milliseconds Watcher::Pause() const {
-  return steady_clock::now() - began_ < kAtFirst ? kPauseAtFirst : kPauseLater;
+  const bool first = counted_.empty() && steady_clock::now() - began_ < kAtFirst;
+  return first ? kPauseAtFirst : kPauseLater;
 }
 
 void Watcher::Stop(const std::string& reason, milliseconds patience) noexcept {

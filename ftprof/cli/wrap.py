@@ -102,6 +102,8 @@ def command(
         _say(f"ftprof: --method {method}: {reason}; the record will be undetermined")
         run.note_problem(f"--method {method}: {reason}")
 
+    if run.methods.fallback:
+        _say(f"ftprof: no hardware counters: {run.methods.fallback}; counting by {run.methods.label} instead")
     if "FTPROF_RUN_DIR" in os.environ:
         _say("ftprof: this run is inside another one, whose record will say that it does not hold these processes")
         report_problem(f"it wrapped a run of its own (record {where}), whose processes are not in this one")

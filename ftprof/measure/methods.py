@@ -14,9 +14,13 @@ METHOD_NAMES = ("auto", "counters", "gpm", "analytic", "peak-bound")
 
 @dataclass(frozen=True)
 class Methods:
-    """What a run sets in motion. ``label`` is the method to be shown while it runs."""
+    """What a run sets in motion. ``label`` is the method to be shown while it runs.
+
+    ``fallback`` says why it is not counters, where there is a GPU that could have been counted.
+    """
 
     label: str
+    fallback: str = ""
     counters: bool = False
     operators: bool = False  # the analytic method
     devices: bool = False  # what NVML says of whole GPUs: gpm and peak-bound
@@ -40,10 +44,11 @@ def chosen(method: str, environment: Mapping[str, str]) -> Methods:
     if method == "auto":
         if not driver_is_there():
             return Methods("analytic", operators=True)
-        if why_unavailable("counters", environment) is None:
+        why = why_unavailable("counters", environment)
+        if why is None:
             return Methods("counters", counters=True, devices=True)
         label = "gpm" if _why_not_watched("gpm") is None else "analytic"
-        return Methods(label, operators=True, devices=True)
+        return Methods(label, fallback=why, operators=True, devices=True)
     return Methods(
         method,
         counters=method == "counters",

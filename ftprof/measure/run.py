@@ -67,7 +67,12 @@ class Run:
             parent_pid=os.getppid(),
             time_us=now_us(),
             rank=None,
-            software={"ftprof": __version__, "python": platform.python_version(), "system": platform.platform()},
+            software={
+                "ftprof": __version__,
+                "python": platform.python_version(),
+                "system": platform.platform(),
+                **({"no_counters": methods.fallback} if methods.fallback else {}),
+            },
             devices=[],
             unwatched=[],
             command=list(command),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,15 @@ def merge_journals(folder: Path) -> Record:
     refuse_twice(((journal.identity, journal.header["method"]), journal.path.name) for journal in processes)
     lost = [f"{path.name}: killed before its first line was written" for path, j in journals if j is None]
     lost += _failures(folder / "failures.txt") + _run_reasons(runs)
+    record = _record_of(runs, processes, lost)
+    return replace(record, reasons=(*record.reasons, *_notes(runs, processes)))
+
+
+def _record_of(runs: list[Journal], processes: list[Journal], lost: list[str]) -> Record:
+    """By the best method that counted anything. ``lost`` says why work may be missing."""
     if any(journal.header["method"] == "counters" and journal.contexts for journal in processes):
         return _counted_record(runs, processes, lost)
-    for journal in processes:
-        lost += _process_reasons(journal)
+    lost = [*lost, *(reason for journal in processes for reason in _process_reasons(journal))]
     watched = {journal.header["method"] for journal in runs if journal.device_windows}
     if watched & {"gpm", "peak-bound"}:
         return _device_record(runs, processes, lost)
@@ -57,6 +63,14 @@ def merge_journals(folder: Path) -> Record:
         unwatched={name for journal in processes for name in journal.header["unwatched"]},
         policy_inputs=_common_inputs(journal.header.get("policy_inputs", {}) for journal in runs),
     )
+
+
+def _notes(runs: list[Journal], processes: list[Journal]) -> list[str]:
+    """What a reader should know that makes nothing incomplete."""
+    notes = [journal.header["software"].get("no_counters", "") for journal in runs]
+    notes = [f"no hardware counters: {note}" if note else "" for note in notes]
+    notes += [journal.header["software"].get("cupti_warning", "") for journal in processes]
+    return [note for note in dict.fromkeys(notes) if note]
 
 
 def _counted_record(runs: list[Journal], processes: list[Journal], lost: list[str]) -> Record:

@@ -80,8 +80,8 @@ class Seen:
     """What one group's windows in one stratum saw of the denominators.
 
     ``length_us`` is that of a window of the stratum. ``unseen`` are the denominators in windows of other groups,
-    ``unseen_windows`` how many these are; ``edges`` and ``gaps`` are the denominators to be expected in the time without
-    windows.
+    ``unseen_windows`` how many these are; ``edges`` and ``gaps`` are the denominators to be expected in the time
+    without windows.
     """
 
     windows: int

@@ -71,7 +71,7 @@ class Context:
 class Span:
     """A stratum with the time up to the next one, and before the first. Times in microseconds.
 
-    ``slots`` is the number of all windows. ``windows``, ``time_us`` and ``cycles`` are those of all hardware windows, of
+    ``slots`` is the number of all windows. ``windows``, ``time_us`` and ``cycles`` are those of the hardware windows, of
     which there is at least one; ``patched_cycles`` are what the instructions in windows of patched code amount to. In
     ``edges_us`` nobody counted; in ``gaps_us`` neither, and the neighbours' rate cannot be trusted.
     """

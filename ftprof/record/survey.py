@@ -1,7 +1,7 @@
 """From windows to totals: what was measured, what is extrapolated over rotation and over gaps, and the interval.
 
-All counts are exact integers; each extrapolated figure is rounded to one. Whether the windows come singly or as roll-ups
-makes no difference, since only sums by stratum are used.
+All counts are exact integers; each extrapolated figure is rounded to one. Whether the windows come singly or as
+roll-ups makes no difference, since only sums by stratum are used.
 
 The interval of a metric joins three kinds of error, each in its own way:
 
@@ -61,8 +61,8 @@ class Errors:
 class Estimate:
     """One metric in one context, in counts. ``high`` is ``None`` where nothing bounds what went uncounted.
 
-    ``time_share`` and ``cycles_share`` are the parts of the context's time, and of the SM-active cycles that all windows
-    saw, inside windows that counted the metric. ``upper_limit`` is set where only zeros were seen.
+    ``time_share`` and ``cycles_share`` are the parts of the context's time, and of the SM-active cycles that all
+    windows saw, inside windows that counted the metric. ``upper_limit`` is set where only zeros were seen.
     """
 
     metric: Metric
@@ -89,7 +89,8 @@ class Estimate:
 class Total:
     """The sum of several metrics, in operations: counts times weights.
 
-    ``unseen`` is the part of ``high`` that allows for metrics of which only zeros were seen.
+    ``unseen`` is the part of ``high`` that allows for metrics of which only zeros were seen. The shares are the means
+    of the metrics', by their operations.
     """
 
     measured: int
@@ -98,6 +99,8 @@ class Total:
     low: int
     high: int | None
     unseen: int | None
+    time_share: Fraction
+    cycles_share: Fraction
 
     @property
     def value(self) -> int:
@@ -112,7 +115,7 @@ class Total:
 
 
 def is_floating(metric: Metric) -> bool:
-    """Whether it counts floating-point operations; integer ones are none, and sparse ones are parts of others."""
+    """Whether it counts floating-point operations: integer ones are none, and sparse ones are parts of others."""
     return metric.kind in ("floating", "cuda-core")
 
 
@@ -161,7 +164,17 @@ def total(surveys: Iterable[Sequence[Estimate]], wanted: Callable[[Metric], bool
         low=max(measured, measured + rotation - math.ceil(_root(below))),
         high=high if bounded else None,
         unseen=unseen if bounded else None,
+        time_share=_mean_share(chosen, lambda estimate: estimate.time_share),
+        cycles_share=_mean_share(chosen, lambda estimate: estimate.cycles_share),
     )
+
+
+def _mean_share(chosen: Sequence[tuple[int, Estimate]], share: Callable[[Estimate], Fraction]) -> Fraction:
+    """By operations; where there are none, that of the metric which was looked for least."""
+    operations = sum(e.metric.weight * e.value for _, e in chosen)
+    if operations == 0:
+        return min((share(e) for _, e in chosen), default=Fraction(0))
+    return sum((e.metric.weight * e.value * share(e) for _, e in chosen), Fraction(0)) / operations
 
 
 def _root(widths: dict[tuple[int, int], float]) -> float:
