@@ -1,0 +1,138 @@
+"""The record of a run whose GPUs' counters were read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ftprof.errors import UntrustedInput
+from ftprof.record.counted import FLOATING, EstimateRow, added_precisions, counted
+from ftprof.record.device_record import activity
+from ftprof.record.device_window import DeviceTotal
+from ftprof.record.interval import Interval
+from ftprof.record.journal import Cell, Journal
+from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info
+from ftprof.record.record import COUNTER_METHODS, Record
+
+SEE_MORE = "--subscribe sees contexts that a program makes itself"
+
+
+def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str]) -> Record:
+    """Counters have the first word; what operators' formulas gave stands beside. ``lost`` is what nothing bounds."""
+    meters = [journal for journal in processes if journal.header["method"] == "counters"]
+    others = [journal for journal in processes if journal.header["method"] != "counters"]
+    result = counted(meters, max((journal.last_us for journal in [*runs, *processes]), default=0))
+    unbounded = list(lost)
+    for journal in meters:
+        unbounded += [f"{journal.identity}: {what}" for what in [*journal.problems, *journal.unseen]]
+    unbounded += _blind_processes(meters, others)
+    uncounted = _uncounted_devices(runs, meters)
+    bounded = [
+        f"{total.device.name} was used, but no CUDA context on it was counted; {SEE_MORE}" for total in uncounted
+    ]
+    bounded += [reason for journal in meters for reason in _time_lost(journal)]
+    high = None if unbounded else result.high
+    for device in uncounted:
+        high = None if high is None or device.estimate.high is None else high + device.estimate.high
+    method, interval = result.total.method, Interval(result.total.low, result.total.value, high)
+    if not result.windows:
+        method, interval = activity(run_device_totals(runs), high)
+    return Record(
+        method=method,
+        interval=interval,
+        complete=not unbounded and not bounded,
+        reasons=tuple(unbounded + bounded),
+        runs=tuple(run_info(journal) for journal in runs),
+        processes=tuple(
+            process_record(
+                journal, result.flops_of.get(str(journal.identity), 0) if journal in meters else journal.flops
+            )
+            for journal in processes
+        ),
+        counts=_cells(result.rows),
+        uncounted={},
+        policy_inputs=common_inputs(journal.header.get("policy_inputs", {}) for journal in runs),
+        estimates=result.rows,
+        precisions=result.precisions,
+        cross_checks=tuple(cross_checks(runs, others)),
+    )
+
+
+def _cells(rows: Iterable[EstimateRow]) -> dict[Cell, tuple[int, int]]:
+    cells: dict[Cell, tuple[int, int]] = {}
+    for row in rows:
+        if row.kind in FLOATING and row.flops:
+            cell = Cell(row.metric, row.precision, row.device)
+            windows, flops = cells.get(cell, (0, 0))
+            cells[cell] = (windows + row.windows, flops + row.flops)
+    return cells
+
+
+def _time_lost(journal: Journal) -> list[str]:
+    """Time in which a context was not counted: the peak-bound over it is in the interval."""
+    reasons = []
+    for context in journal.contexts:
+        by_reason: dict[str, int] = {}
+        for gap in context.gaps:
+            by_reason[str(gap)] = by_reason.get(str(gap), 0) + gap.end_us - gap.begin_us
+        for why, time_us in by_reason.items():
+            where = f"{context.device['device']} of {journal.identity}"
+            reasons.append(f"{why}: {time_us / 1e6:.1f} s not counted on {where}")
+    if journal.torn:
+        reasons.append(f"{journal.identity}: the last line of its journal is torn and was left out")
+    if journal.end is None:
+        reasons.append(
+            f"{journal.identity} was killed or is still running: its last window is lost, and bounded by the peak"
+        )
+    return reasons
+
+
+def _blind_processes(meters: list[Journal], others: list[Journal]) -> list[str]:
+    """Processes whose operators ran on a GPU although none of their contexts was counted."""
+    seen = {journal.identity for journal in meters if journal.contexts}
+    return [
+        f"{journal.identity} ran operators on {cell.device}, but its counters were not read"
+        for journal in others
+        if journal.identity not in seen
+        for cell in list(journal.counts)[:1]
+        if cell.device.startswith("cuda")
+    ]
+
+
+def _uncounted_devices(runs: list[Journal], meters: list[Journal]) -> list[DeviceTotal]:
+    """GPUs that the run used, as NVML saw, and on which no context was counted: all that they did is bounded."""
+    seen = {context.device["uuid"] for journal in meters for context in journal.contexts}
+    return [
+        total for total in run_device_totals(runs) if total.method == "peak-bound" and total.device.uuid not in seen
+    ]
+
+
+def add_counted_records(records: Sequence[tuple[str, Record]]) -> Record:
+    """Runs that counters counted, added up: the ends of their intervals too, which errs to the safe side."""
+    without = [name for name, record in records if record.method not in COUNTER_METHODS]
+    if without:
+        raise UntrustedInput(f"{without[0]} was not counted by counters, the others were; such figures are not added")
+    counts: dict[Cell, tuple[int, int]] = {}
+    for _, record in records:
+        for cell, (windows, flops) in record.counts.items():
+            old = counts.get(cell, (0, 0))
+            counts[cell] = (old[0] + windows, old[1] + flops)
+    highs = [record.interval.high for _, record in records]
+    rows = tuple(row for _, record in records for row in record.estimates)
+    return Record(
+        method="sampled" if any(record.method == "sampled" for _, record in records) else "counters",
+        interval=Interval(
+            sum(record.interval.low for _, record in records),
+            sum(record.interval.value or 0 for _, record in records),
+            None if None in highs else sum(high for high in highs if high is not None),
+        ),
+        complete=all(record.complete for _, record in records),
+        reasons=tuple(f"{name}: {reason}" for name, record in records for reason in record.reasons),
+        runs=tuple(run for _, record in records for run in record.runs),
+        processes=tuple(process for _, record in records for process in record.processes),
+        counts=counts,
+        uncounted={},
+        policy_inputs=common_inputs(record.policy_inputs for _, record in records),
+        estimates=rows,
+        precisions=tuple(added_precisions(row for _, record in records for row in record.precisions)),
+        cross_checks=tuple(check for _, record in records for check in record.cross_checks),
+    )

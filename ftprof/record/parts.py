@@ -1,0 +1,71 @@
+"""What every record has, by whatever method: its runs, processes, policies' inputs and cross-checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ftprof.errors import UntrustedInput
+from ftprof.record.device_window import DeviceTotal, device_totals
+from ftprof.record.journal import Journal
+from ftprof.record.record import ProcessRecord, RunInfo
+
+
+def run_info(journal: Journal) -> RunInfo:
+    """The ``ftprof wrap`` that wrote this journal."""
+    header, end = journal.header, journal.end
+    return RunInfo(
+        run=header["run"],
+        command=tuple(header["command"]),
+        host=header["host"],
+        began_us=header["time_us"],
+        ended_us=None if end is None else end["time_us"],
+        exit_code=None if end is None else end["exit_code"],
+        ftprof=header["software"]["ftprof"],
+        head=journal.head,
+    )
+
+
+def process_record(journal: Journal, flops: int) -> ProcessRecord:
+    """The process that wrote this journal. ``flops`` are its operations by the method of its header."""
+    header = journal.header
+    return ProcessRecord(
+        identity=journal.identity,
+        method=header["method"],
+        flops=flops,
+        windows=journal.windows,
+        began_us=header["time_us"],
+        last_us=journal.last_us,
+        end=None if journal.end is None else journal.end["reason"],
+        rank=header["rank"],
+        software=header["software"],
+        devices=tuple(journal.devices),
+        journal=journal.path.name,
+        journal_lines=journal.lines,
+        journal_head=journal.head,
+    )
+
+
+def common_inputs(inputs: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The policies' inputs where all parts agree on them; different bases make no common one."""
+    different: list[dict[str, Any]] = []
+    for candidate in inputs:
+        if candidate and candidate not in different:
+            different.append(candidate)
+    if len(different) > 1:
+        raise UntrustedInput("the parts name different base models or base compute; merge runs of one base model only")
+    return different[0] if different else {}
+
+
+def run_device_totals(runs: list[Journal]) -> list[DeviceTotal]:
+    """What NVML gave of whole devices, by all the runs' journals: one total for each method and device."""
+    return device_totals(window for journal in runs for window in journal.device_windows)
+
+
+def cross_checks(runs: list[Journal], others: list[Journal]) -> Iterable[dict[str, Any]]:
+    """What other methods give for the same run, for the record. ``others`` are the journals of operators' formulas."""
+    analytic = sum(journal.flops for journal in others)
+    if analytic:
+        yield {"method": "analytic", "device": None, "low": str(analytic), "flops": str(analytic), "high": None}
+    for total in run_device_totals(runs):
+        yield {"method": total.method, "device": total.device.to_json(), **total.estimate.to_json()}
