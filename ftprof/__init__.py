@@ -2,5 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ftprof.counting import FtprofWarning as FtprofWarning
+    from ftprof.counting import Run as Run
+    from ftprof.counting import count as count
+    from ftprof.errors import FtprofError as FtprofError
+
 __version__ = "0.1.0"
-__all__ = ["__version__"]
+__all__ = ["FtprofError", "FtprofWarning", "Run", "__version__", "count"]
+_HOMES = {"FtprofError": "errors", "FtprofWarning": "counting", "Run": "counting", "count": "counting"}
+
+
+def __getattr__(name: str) -> Any:
+    """What is not needed by every command is imported when it is asked for."""
+    import importlib
+
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,6 +1,7 @@
 """Types of the native module; csrc/python/module.cpp defines it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 class CuptiError(RuntimeError):
     """A failed CUPTI call, or a CUPTI that cannot be used. ``code`` is 0 where no CUPTI function was reached."""
@@ -106,3 +107,101 @@ def catalogue() -> list[Metric]:
 
 def find_metric(name: str) -> Metric | None:
     """The row of a metric, also where the name has a rollup or is a _realtime twin."""
+
+class CudaContext:
+    """A CUDA context of this process. ``device`` is an ordinal; ``primary``: it is that device's primary one."""
+
+    @property
+    def handle(self) -> int: ...
+    @property
+    def device(self) -> int: ...
+    @property
+    def primary(self) -> bool: ...
+
+def cuda_contexts() -> list[CudaContext]:
+    """The calling thread's current context first, then the other active primary ones.
+
+    Empty where no CUDA driver is mapped or nobody has initialised it. Starts nothing. Raises ``CuptiError``.
+    """
+
+def driver_version() -> str:
+    """The newest CUDA that the mapped driver can do, such as ``13.0``."""
+
+class Settling:
+    """Waits, on a thread of its own, until the GPU has done what was launched into these contexts."""
+
+    def __init__(self, contexts: Sequence[CudaContext]) -> None: ...
+    def done(self, patience_s: float) -> bool:
+        """False where that took longer."""
+
+class Findings:
+    """What a meter found since it was last asked, in the form of a journal's lines."""
+
+    @property
+    def context(self) -> dict[str, Any]: ...
+    @property
+    def strata(self) -> list[dict[str, Any]]: ...
+    @property
+    def gaps(self) -> list[dict[str, Any]]: ...
+
+class ContextMeter:
+    """Counts on one context, on a thread of its own, from construction until it is stopped.
+
+    ``slots_us`` are the first and the longest slot, in microseconds, for tests. Raises ``CuptiError``; what goes wrong
+    later is a gap. In a forked child it does nothing.
+    """
+
+    def __init__(self, context: CudaContext, seed: int, slots_us: tuple[int, int] | None = None) -> None: ...
+    def await_window(self, patience_s: float) -> bool:
+        """Wait until a window is open. False where that took too long, or there will be none."""
+
+    def ask_cut(self) -> int | None:
+        """Ask for the open window to be closed; ``None`` where none is open, else a ticket."""
+
+    def await_cut(self, ticket: int, patience_s: float) -> bool:
+        """Wait until that window is closed. False where that took too long."""
+
+    def take(self) -> Findings: ...
+    def stop(self) -> None:
+        """Close the open window and count no more, without waiting for it."""
+
+    def ended(self, patience_s: float) -> bool:
+        """Wait for the meter's end. False where that took too long."""
+
+    def abandon(self) -> None:
+        """Call CUPTI no more: what the open window holds is lost."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it was abandoned, or its context destroyed."""
+
+def captures_are_announced() -> None:
+    """Say that ``capture_begins`` and ``capture_ends`` are called for every stream capture from now on."""
+
+def capture_begins() -> None:
+    """Returns when no window of patched code is open, at the latest after two seconds."""
+
+def capture_ends() -> None: ...
+
+class ScheduleSettings:
+    """See csrc/counters/schedule.h; times in microseconds."""
+
+    first_slot_us: int
+    longest_slot_us: int
+    longest_cuda_core_slot_us: int
+    parts: int
+    slots_of_part: int
+    strata_of_length: int
+    other_windows: int
+    cuda_core_windows: int
+    most_percent: int
+
+class Schedule:
+    """Which group each slot counts. ``roles`` are the groups' roles by index."""
+
+    def __init__(self, roles: Sequence[str], settings: ScheduleSettings, seed: int) -> None: ...
+    def take(self, count: int) -> list[tuple[int, int, int]]:
+        """The next slots: stratum, group, length in microseconds."""
+
+def longest_exact_slot(counts_per_second: float) -> int:
+    """In microseconds."""

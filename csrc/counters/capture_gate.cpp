@@ -15,15 +15,11 @@ void CaptureGate::CapturesAreAnnounced() {
   announced_ = true;
 }
 
+// All are asked before any is waited for: each may have to wait for its GPU.
 void CaptureGate::CaptureBegins() {
-  std::vector<Interrupt*> inside;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    ++captures_;
-    inside = inside_;
-  }
-  for (Interrupt* meter : inside) (void)meter->Cut(kPatience);
   std::unique_lock<std::mutex> lock(mutex_);
+  ++captures_;
+  for (Interrupt* meter : inside_) meter->Hurry();
   left_.wait_for(lock, kPatience, [&] { return inside_.empty(); });
 }
 

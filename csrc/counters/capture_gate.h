@@ -19,8 +19,8 @@ class CaptureGate {
   void CaptureBegins();
   void CaptureEnds();
 
-  // False where a capture is under way or captures are not announced. The interrupt is cut when one
-  // begins.
+  // False where a capture is under way or captures are not announced. When one begins, the meter is
+  // hurried to leave.
   bool TryEnter(Interrupt* meter);
   void Leave(Interrupt* meter);
 

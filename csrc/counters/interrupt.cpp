@@ -24,22 +24,52 @@ void Interrupt::Stop() {
 void Interrupt::Abandon() {
   const std::lock_guard<std::mutex> lock(mutex_);
   state_ = Wake::kAbandon;
+  abandoned_ = true;
   changed_.notify_all();
 }
 
-bool Interrupt::Cut(std::chrono::microseconds patience) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  if (!open_) return true;
+std::optional<Interrupt::Ticket> Interrupt::AskCut() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!open_) return std::nullopt;
   cut_ = true;
   changed_.notify_all();
-  const std::uint64_t before = closed_;
-  return changed_.wait_for(lock, patience, [&] { return closed_ != before; });
+  return closed_;
+}
+
+bool Interrupt::AwaitCut(Ticket ticket, std::chrono::steady_clock::time_point until) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  return changed_.wait_until(lock, until, [&] { return closed_ != ticket; });
+}
+
+bool Interrupt::Cut(std::chrono::microseconds patience) {
+  const auto until = std::chrono::steady_clock::now() + patience;
+  const std::optional<Ticket> ticket = AskCut();
+  return !ticket || AwaitCut(*ticket, until);
+}
+
+void Interrupt::Hurry() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  cut_ = true;
+  changed_.notify_all();
+}
+
+bool Interrupt::AwaitWindow(std::chrono::microseconds patience) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const auto decided = [&] { return open_ || finished_ || state_ != Wake::kTimeout; };
+  return changed_.wait_for(lock, patience, decided) && open_;
 }
 
 void Interrupt::WindowOpened() {
   const std::lock_guard<std::mutex> lock(mutex_);
   open_ = true;
-  cut_ = false;  // asked for in the gap before: the edge is there already
+  changed_.notify_all();
+}
+
+void Interrupt::WindowClosed() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  open_ = cut_ = false;
+  ++closed_;
+  changed_.notify_all();
 }
 
 void Interrupt::Finished() {
@@ -51,13 +81,6 @@ void Interrupt::Finished() {
 bool Interrupt::WaitFinished(std::chrono::microseconds patience) {
   std::unique_lock<std::mutex> lock(mutex_);
   return changed_.wait_for(lock, patience, [&] { return finished_; });
-}
-
-void Interrupt::WindowClosed() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  open_ = cut_ = false;
-  ++closed_;
-  changed_.notify_all();
 }
 
 }  // namespace ftprof::counters

@@ -1,10 +1,12 @@
 // Ends a meter's waiting before its time.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 
 namespace ftprof::counters {
 
@@ -18,17 +20,29 @@ enum class Wake {
 // One meter waits on it; any thread may interrupt.
 class Interrupt {
  public:
+  using Ticket = std::uint64_t;
+
   // Waits at most so long. Where it was stopped or abandoned it does not wait.
   Wake WaitFor(std::chrono::microseconds time);
 
   // The state without waiting: kTimeout where nothing is asked for. A cut stays asked for.
   Wake Pending() const;
+  // True once it was abandoned; for those that look at every step and may not wait for a lock.
+  const std::atomic<bool>& abandoned() const noexcept { return abandoned_; }
 
   void Stop();
   void Abandon();
-  // Closes the window that is open now. Returns once a window has been closed that was open when it
-  // was called, or no window is open, or the time is over: then false.
+
+  // Asks for the open window to be closed; nothing where none is open.
+  std::optional<Ticket> AskCut();
+  // Returns once the window that was open at AskCut has been closed; false where the time is over.
+  bool AwaitCut(Ticket ticket, std::chrono::steady_clock::time_point until);
+  // Both. True also where no window is open.
   bool Cut(std::chrono::microseconds patience);
+  // The open window is closed, or the next one as soon as it is open.
+  void Hurry();
+  // Returns once a window is open; false where the time is over or there will be none.
+  bool AwaitWindow(std::chrono::microseconds patience);
 
   // The meter says when a window is open.
   void WindowOpened();
@@ -40,11 +54,12 @@ class Interrupt {
  private:
   mutable std::mutex mutex_;
   std::condition_variable changed_;
+  std::atomic<bool> abandoned_{false};
   Wake state_ = Wake::kTimeout;
   bool cut_ = false;
   bool open_ = false;
   bool finished_ = false;
-  std::uint64_t closed_ = 0;
+  Ticket closed_ = 0;  // how many windows were
 };
 
 }  // namespace ftprof::counters

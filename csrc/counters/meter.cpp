@@ -72,35 +72,40 @@ ScheduleSettings WithExactSlots(ScheduleSettings settings, const cupti::DeviceIn
 
 }  // namespace
 
-// The range profiler on the context, and the images of each group used so far. The images are
-// members before the profiler, so that they outlive it.
+// The range profiler on the context, and the images of each group used so far.
 class Meter::Session {
  public:
   explicit Session(Meter* meter)
       : meter_(*meter),
-        availability_(cupti::CounterAvailability(meter->library_, meter->context_)),
-        profiler_(meter->library_, meter->context_) {}
+        availability_(meter->Availability()),
+        profiler_(meter->library_, meter->context_, &meter->interrupt_.abandoned()) {}
+  // CUPTI has pointers into the images of a profiler that it was not allowed to disable.
+  ~Session() {
+    if (profiler_.IsForbidden()) (void)images_.release();
+  }
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
 
   cupti::GroupImages& ImagesOf(std::size_t group);
   // One window of a group, as long as this or until interrupted. Says what ended it.
   Wake Count(std::size_t group, std::uint64_t stratum, microseconds length);
 
  private:
-  Wake Abandon(cupti::CountedRange* range) noexcept;
+  using Images = std::map<std::size_t, cupti::GroupImages>;
 
   Meter& meter_;
   std::vector<std::uint8_t> availability_;
-  std::map<std::size_t, cupti::GroupImages> images_;
+  std::unique_ptr<Images> images_ = std::make_unique<Images>();  // must outlive the profiler
   cupti::RangeProfiler profiler_;
 };
 
 cupti::GroupImages& Meter::Session::ImagesOf(std::size_t group) {
-  const auto found = images_.find(group);
-  if (found != images_.end()) return found->second;
+  const auto found = images_->find(group);
+  if (found != images_->end()) return found->second;
   const Plan& plan = meter_.counted_.plan;
   const std::lock_guard<std::mutex> lock(meter_.library_.host_mutex());
   return images_
-      .try_emplace(group, meter_.library_, plan.chip, availability_, plan.groups.at(group).metrics)
+      ->try_emplace(group, meter_.library_, plan.chip, availability_, plan.groups.at(group).metrics)
       .first->second;
 }
 
@@ -115,13 +120,10 @@ Wake Meter::Session::Count(std::size_t group, std::uint64_t stratum, microsecond
   window.begin_us = journal::NowUs();
   meter_.EndGap(window.begin_us);
   const Wake wake = meter_.interrupt_.WaitFor(length);
-  if (wake == Wake::kAbandon) return Abandon(&range);
   window.end_us = std::max(window.begin_us, journal::NowUs());
   range.End();
-  // The last look before a call that may wait for the GPU: an exit may have given up on us.
-  if (meter_.interrupt_.Pending() == Wake::kAbandon) return Abandon(&range);
   range.Decode();
-  if (meter_.interrupt_.Pending() == Wake::kAbandon) return Abandon(&range);
+  if (profiler_.IsForbidden()) return Wake::kAbandon;
   {
     const std::lock_guard<std::mutex> lock(meter_.library_.host_mutex());
     window.counts = images.Counts();
@@ -132,12 +134,6 @@ Wake Meter::Session::Count(std::size_t group, std::uint64_t stratum, microsecond
   return wake;
 }
 
-Wake Meter::Session::Abandon(cupti::CountedRange* range) noexcept {
-  range->Abandon();
-  profiler_.Abandon();
-  return Wake::kAbandon;
-}
-
 Meter::Meter(const cupti::Library& library, const cupti::Driver& driver, CUcontext context,
              cupti::DeviceInfo device, CaptureGate* gate, MeterSink* sink, MeterSettings settings)
     : library_(library),
@@ -145,16 +141,26 @@ Meter::Meter(const cupti::Library& library, const cupti::Driver& driver, CUconte
       context_(context),
       gate_(gate),
       sink_(sink),
-      settings_(settings) {
+      settings_(std::move(settings)) {
   counted_.device = std::move(device);
   counted_.seed = settings_.seed;
-  counted_.begin_us = journal::NowUs();
+  counted_.begin_us = settings_.begin_us != 0 ? settings_.begin_us : journal::NowUs();
   covered_until_us_ = counted_.begin_us;
+  failure_ = settings_.before;
 }
 
 Meter::~Meter() = default;
 
 void Meter::Run() noexcept {
+  try {
+    CountAndRetry();
+  } catch (const std::exception&) {
+    // No memory, not even to say why. The sink sees that there was no end.
+  }
+  interrupt_.Finished();
+}
+
+void Meter::CountAndRetry() {
   sink_->OnContext(counted_);  // the plan may never come: the device is known
   microseconds retry = settings_.first_retry;
   while (interrupt_.Pending() == Wake::kTimeout) {
@@ -167,7 +173,7 @@ void Meter::Run() noexcept {
       failure_ = CuptiError("count", 0, problem.what(), {});
     }
     if (covered_until_us_ != covered) retry = settings_.first_retry;  // windows were counted
-    if (!failure_) break;
+    if (interrupt_.Pending() != Wake::kTimeout) break;
     EndGap(journal::NowUs(), /*goes_on=*/true);
     if (interrupt_.WaitFor(retry) == Wake::kCut) interrupt_.WindowClosed();
     retry = std::min(retry * 2, settings_.longest_retry);
@@ -175,8 +181,9 @@ void Meter::Run() noexcept {
   if (interrupt_.Pending() == Wake::kAbandon && !failure_) {
     failure_ = CuptiError("count", 0, "the context has gone", {});
   }
-  EndGap(journal::NowUs());
-  interrupt_.Finished();
+  const std::int64_t end_us = journal::NowUs();
+  EndGap(end_us);
+  sink_->OnEnd(end_us);
 }
 
 void Meter::CountUntilInterrupted() {
@@ -191,12 +198,21 @@ void Meter::Prepare() {
   driver_.MakeCurrent(context_);
   driver_.RelaxCaptureMode();
   const std::lock_guard<std::mutex> lock(library_.host_mutex());
+  CheckWanted();
   cupti::InitializeProfiler(library_);
   const std::string obstacle = cupti::WhyUnsupported(library_, driver_.CurrentDevice());
   if (!obstacle.empty()) throw CuptiError("cuptiProfilerDeviceSupported", 0, obstacle, {});
-  if (schedule_) return;
-  const std::string chip = cupti::ChipName(library_, counted_.device.ordinal);
-  counted_.plan = MakePlan(ChipFromCupti(library_, chip));
+  if (!schedule_) MakeSchedule();
+}
+
+// It is hundreds of questions to CUPTI. A program that ends meanwhile does not wait for them.
+void Meter::MakeSchedule() {
+  Chip chip = ChipFromCupti(library_, cupti::ChipName(library_, counted_.device.ordinal));
+  chip.num_passes = [this, ask = std::move(chip.num_passes)](const std::vector<std::string>& set) {
+    CheckWanted();
+    return ask(set);
+  };
+  counted_.plan = MakePlan(chip);
   std::vector<Role> roles;
   for (const Group& group : counted_.plan.groups) roles.push_back(group.role);
   base_group_ =
@@ -204,6 +220,24 @@ void Meter::Prepare() {
   schedule_ = std::make_unique<Schedule>(roles, WithExactSlots(settings_.schedule, counted_.device),
                                          settings_.seed);
   sink_->OnContext(counted_);
+}
+
+void Meter::CheckWanted() const {
+  if (interrupt_.Pending() == Wake::kTimeout) return;
+  throw CuptiError("count", 0, "the program ended before its counters were ready", {});
+}
+
+// CUPTI may refuse to say it while another session is active on the device, such as that of another
+// context of this process. It is not needed for chips that this CUPTI knows.
+std::vector<std::uint8_t> Meter::Availability() {
+  try {
+    CheckWanted();
+    return cupti::CounterAvailability(library_, context_);
+  } catch (const CuptiError& error) {
+    CheckWanted();
+    Say(error);
+    return {};
+  }
 }
 
 Wake Meter::CountSlot(Session* session) {
@@ -216,8 +250,7 @@ Wake Meter::CountSlot(Session* session) {
       (void)session->ImagesOf(group);
     } catch (const CuptiError& error) {
       unusable_.insert(group);
-      const std::int64_t now = journal::NowUs();
-      sink_->OnGap({now, now, error});
+      Say(error);
     }
   }
   if (unusable_.count(group) != 0) group = base_group_;
@@ -240,6 +273,12 @@ Wake Meter::CountFor(Session* session, std::size_t group, std::uint64_t stratum,
     const Wake wake = session->Count(group, stratum, left);
     if (wake != Wake::kCut) return wake;
   }
+}
+
+// Something that was refused and cost no window.
+void Meter::Say(const CuptiError& error) {
+  const std::int64_t now = journal::NowUs();
+  sink_->OnGap({now, now, error});
 }
 
 void Meter::EndGap(std::int64_t end_us, bool goes_on) {

@@ -50,11 +50,16 @@ class MeterSink {
   virtual void OnContext(const CountedContext& context) = 0;
   virtual void OnWindow(const Window& window) = 0;
   virtual void OnGap(const Gap& gap) = 0;
+  // The last of all: nobody counts on the context from this moment on.
+  virtual void OnEnd(std::int64_t /*time_us*/) {}
 };
 
 struct MeterSettings {
   ScheduleSettings schedule;
   std::uint64_t seed = 0;
+  // Since when there may have been work on the context (0: since now), and what kept us from it.
+  std::int64_t begin_us = 0;
+  std::optional<cupti::CuptiError> before;
   std::chrono::microseconds first_retry{1'000'000};  // doubled after each failure
   std::chrono::microseconds longest_retry{60'000'000};
 };
@@ -78,8 +83,13 @@ class Meter {
  private:
   class Session;
 
+  void CountAndRetry();
   void CountUntilInterrupted();
   void Prepare();
+  void MakeSchedule();
+  void CheckWanted() const;
+  std::vector<std::uint8_t> Availability();
+  void Say(const cupti::CuptiError& error);
   Wake CountSlot(Session* session);
   Wake CountFor(Session* session, std::size_t group, std::uint64_t stratum,
                 std::chrono::microseconds length);

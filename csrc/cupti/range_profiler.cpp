@@ -82,27 +82,37 @@ std::vector<std::uint8_t> CounterAvailability(const Library& library, CUcontext 
   return image;
 }
 
-RangeProfiler::RangeProfiler(const Library& library, CUcontext context) : library_(&library) {
+RangeProfiler::RangeProfiler(const Library& library, CUcontext context,
+                             const std::atomic<bool>* forbidden)
+    : library_(&library), forbidden_(forbidden) {
   auto params =
       Sized<CUpti_RangeProfiler_Enable_Params>(CUpti_RangeProfiler_Enable_Params_STRUCT_SIZE);
   params.ctx = context;
-  library.Check(library.target().range_enable(&params), "cuptiRangeProfilerEnable");
+  library.Check(target().range_enable(&params), "cuptiRangeProfilerEnable");
   object_ = params.pRangeProfilerObject;
 }
 
 RangeProfiler::~RangeProfiler() {
-  if (object_ == nullptr) return;
+  if (object_ == nullptr || IsForbidden()) return;
   auto params =
       Sized<CUpti_RangeProfiler_Disable_Params>(CUpti_RangeProfiler_Disable_Params_STRUCT_SIZE);
   params.pRangeProfilerObject = object_;
   (void)library_->target().range_disable(&params);
 }
 
+const TargetApi& RangeProfiler::target() const {
+  if (!IsForbidden()) return library_->target();
+  throw CuptiError("count", 0, "the context has gone, or the process is ending", {});
+}
+
 RangeProfiler::RangeProfiler(RangeProfiler&& other) noexcept
-    : library_(other.library_), object_(std::exchange(other.object_, nullptr)) {}
+    : library_(other.library_),
+      forbidden_(other.forbidden_),
+      object_(std::exchange(other.object_, nullptr)) {}
 
 RangeProfiler& RangeProfiler::operator=(RangeProfiler&& other) noexcept {
   std::swap(library_, other.library_);
+  std::swap(forbidden_, other.forbidden_);
   std::swap(object_, other.object_);
   return *this;
 }
@@ -121,7 +131,6 @@ GroupImages::GroupImages(const Library& library, const std::string& chip,
 }
 
 void GroupImages::Configure(const RangeProfiler& profiler) {
-  const TargetApi& api = library_->target();
   std::vector<const char*> names = Pointers(metrics_);
   // Each time: the profiler initialises an image for the metrics that were named last.
   auto size = Sized<CUpti_RangeProfiler_GetCounterDataSize_Params>(
@@ -131,14 +140,14 @@ void GroupImages::Configure(const RangeProfiler& profiler) {
   size.numMetrics = names.size();
   size.maxNumOfRanges = 1;
   size.maxNumRangeTreeNodes = 1;
-  library_->Check(api.range_get_counter_data_size(&size), "cuptiRangeProfilerGetCounterDataSize");
+  library_->Check(profiler.target().range_get_counter_data_size(&size), "cuptiRangeProfilerGetCounterDataSize");
   data_.resize(size.counterDataSize);
   auto image = Sized<CUpti_RangeProfiler_CounterDataImage_Initialize_Params>(
       CUpti_RangeProfiler_CounterDataImage_Initialize_Params_STRUCT_SIZE);
   image.pRangeProfilerObject = profiler.get();
   image.counterDataSize = data_.size();
   image.pCounterData = data_.data();
-  library_->Check(api.range_initialize_image(&image),
+  library_->Check(profiler.target().range_initialize_image(&image),
                   "cuptiRangeProfilerCounterDataImageInitialize");
   auto config =
       Sized<CUpti_RangeProfiler_SetConfig_Params>(CUpti_RangeProfiler_SetConfig_Params_STRUCT_SIZE);
@@ -154,7 +163,7 @@ void GroupImages::Configure(const RangeProfiler& profiler) {
   config.minNestingLevel = 1;
   config.passIndex = 0;
   config.targetNestingLevel = 1;
-  library_->Check(api.range_set_config(&config), "cuptiRangeProfilerSetConfig");
+  library_->Check(profiler.target().range_set_config(&config), "cuptiRangeProfilerSetConfig");
 }
 
 std::vector<std::uint64_t> GroupImages::Counts() const {
@@ -186,13 +195,13 @@ CountedRange::CountedRange(const RangeProfiler& profiler, const std::string& nam
   auto start =
       Sized<CUpti_RangeProfiler_Start_Params>(CUpti_RangeProfiler_Start_Params_STRUCT_SIZE);
   start.pRangeProfilerObject = profiler.get();
-  library.Check(library.target().range_start(&start), "cuptiRangeProfilerStart");
+  library.Check(profiler.target().range_start(&start), "cuptiRangeProfilerStart");
   started_ = true;
   auto push =
       Sized<CUpti_RangeProfiler_PushRange_Params>(CUpti_RangeProfiler_PushRange_Params_STRUCT_SIZE);
   push.pRangeProfilerObject = profiler.get();
   push.pRangeName = name_.c_str();
-  const CUptiResult result = library.target().range_push(&push);
+  const CUptiResult result = profiler.target().range_push(&push);
   if (result != CUPTI_SUCCESS) {
     try {
       Stop();  // a constructor that throws has no destructor
@@ -222,7 +231,7 @@ void CountedRange::Pop() {
   auto params =
       Sized<CUpti_RangeProfiler_PopRange_Params>(CUpti_RangeProfiler_PopRange_Params_STRUCT_SIZE);
   params.pRangeProfilerObject = profiler_->get();
-  library.Check(library.target().range_pop(&params), "cuptiRangeProfilerPopRange");
+  library.Check(profiler_->target().range_pop(&params), "cuptiRangeProfilerPopRange");
 }
 
 void CountedRange::Stop() {
@@ -231,7 +240,7 @@ void CountedRange::Stop() {
   auto params = Sized<CUpti_RangeProfiler_Stop_Params>(CUpti_RangeProfiler_Stop_Params_STRUCT_SIZE);
   params.pRangeProfilerObject = profiler_->get();
   constexpr char kCall[] = "cuptiRangeProfilerStop";
-  library.Check(library.target().range_stop(&params), kCall);
+  library.Check(profiler_->target().range_stop(&params), kCall);
   if (params.isAllPassSubmitted != 1) {
     throw CuptiError(kCall, 0, "not all passes were submitted", {});
   }
@@ -248,7 +257,7 @@ void CountedRange::Decode() {
       CUpti_RangeProfiler_DecodeData_Params_STRUCT_SIZE);
   params.pRangeProfilerObject = profiler_->get();
   constexpr char kCall[] = "cuptiRangeProfilerDecodeData";
-  library.Check(library.target().range_decode(&params), kCall);
+  library.Check(profiler_->target().range_decode(&params), kCall);
   if (params.numOfRangeDropped != 0) {
     throw CuptiError(kCall, 0, std::to_string(params.numOfRangeDropped) + " ranges were dropped",
                      {});

@@ -2,6 +2,7 @@
 // serialisation.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -23,7 +24,11 @@ std::vector<std::uint8_t> CounterAvailability(const Library& library, CUcontext 
 // The range profiler enabled on a context, disabled with this object. One at a time for a context.
 class RangeProfiler {
  public:
-  RangeProfiler(const Library& library, CUcontext context);
+  // forbidden may be null. It must outlive this object, and is set by any thread once CUPTI may be
+  // called no more: the context has gone, or the process has given up waiting for us. From then on
+  // everything that would call it throws, and nothing is ended.
+  RangeProfiler(const Library& library, CUcontext context,
+                const std::atomic<bool>* forbidden = nullptr);
   ~RangeProfiler();
   RangeProfiler(RangeProfiler&& other) noexcept;
   RangeProfiler& operator=(RangeProfiler&& other) noexcept;
@@ -32,16 +37,19 @@ class RangeProfiler {
 
   const Library& library() const noexcept { return *library_; }
   CUpti_RangeProfiler_Object* get() const noexcept { return object_; }
-  // The context is gone: CUPTI is called no more.
-  void Abandon() noexcept { object_ = nullptr; }
+  bool IsForbidden() const noexcept { return forbidden_ != nullptr && forbidden_->load(); }
+  // Throws CuptiError where CUPTI may be called no more.
+  const TargetApi& target() const;
 
  private:
   const Library* library_;
+  const std::atomic<bool>* forbidden_;
   CUpti_RangeProfiler_Object* object_ = nullptr;
 };
 
 // The metrics of one group on one context, and the images that CUPTI reads and writes for them.
-// CUPTI keeps pointers to both images until the profiler is disabled: this object must outlive it.
+// CUPTI keeps pointers to both images until the profiler is disabled: this object must outlive it,
+// and is never destroyed where the profiler was not disabled.
 class GroupImages {
  public:
   // Throws CuptiError; also where the metrics do not fit one pass, as counts would then need
@@ -78,8 +86,6 @@ class CountedRange {
   // After End: puts the counts into the images. It synchronises the context. Throws CuptiError,
   // also where ranges were dropped.
   void Decode();
-  // The context is gone: CUPTI is called no more.
-  void Abandon() noexcept { started_ = pushed_ = false; }
 
  private:
   void Pop();

@@ -22,13 +22,22 @@ constexpr std::chrono::seconds kPatienceAtExit{2};
 
 // Never destroyed: threads may use it until the process's very end.
 std::atomic<Watcher*> g_watcher{nullptr};
+std::atomic<pid_t> g_process{0};
+
+// Null in a child that was made behind pthread_atfork's back (clone), too: its parent's threads may
+// have held the locks.
+Watcher* TheWatcher() noexcept { return g_process == getpid() ? g_watcher.load() : nullptr; }
 
 void Stop(const char* reason) noexcept {
-  Watcher* watcher = g_watcher.load();
-  if (watcher != nullptr) watcher->Stop(reason, kPatienceAtExit);
+  if (Watcher* watcher = TheWatcher()) watcher->Stop(reason, kPatienceAtExit);
 }
 
-void StopAtExit() { Stop("exit"); }
+// Exit handlers run in the reverse order of their registration, and libraries register theirs when
+// they are loaded and first used. Ours calls CUPTI: it is registered again after each such moment,
+// so that it runs before theirs. Only its first run does anything.
+void StopAtExit() {
+  (void)std::atexit([] { Stop("exit"); });
+}
 
 void ForgetInChild() {
   Watcher* watcher = g_watcher.exchange(nullptr);
@@ -51,7 +60,7 @@ void Begin() {
         .Say("process " + std::to_string(getpid()) + ": the counters cannot start: " + why);
     return;
   }
-  auto* watcher = new Watcher(*settings, identity);
+  auto* watcher = new Watcher(*settings, identity, &StopAtExit);
   if (CapturesAreAnnounced()) watcher->capture_gate().CapturesAreAnnounced();
   if (settings->subscribe) watcher->Subscribe();
   if (!watcher->Start()) {
@@ -59,8 +68,9 @@ void Begin() {
         .Say("process " + std::to_string(getpid()) + ": the counters cannot start: no thread");
     return;
   }
-  g_watcher.store(watcher);
-  std::atexit(StopAtExit);
+  g_process = getpid();
+  g_watcher = watcher;
+  StopAtExit();
   pthread_atfork(nullptr, nullptr, ForgetInChild);
 }
 
@@ -90,17 +100,17 @@ __attribute__((visibility("default"))) void ftprof_inject_end(const char* reason
 
 // 1 once every open window has been closed and its counts are in the journal.
 __attribute__((visibility("default"))) int ftprof_inject_cut(int patience_ms) {
-  ftprof::inject::Watcher* watcher = ftprof::inject::g_watcher.load();
+  ftprof::inject::Watcher* watcher = ftprof::inject::TheWatcher();
   return watcher != nullptr && watcher->Cut(std::chrono::milliseconds(patience_ms)) ? 1 : 0;
 }
 
 __attribute__((visibility("default"))) void ftprof_inject_capture_begins() {
-  ftprof::inject::Watcher* watcher = ftprof::inject::g_watcher.load();
+  ftprof::inject::Watcher* watcher = ftprof::inject::TheWatcher();
   if (watcher != nullptr) watcher->capture_gate().CaptureBegins();
 }
 
 __attribute__((visibility("default"))) void ftprof_inject_capture_ends() {
-  ftprof::inject::Watcher* watcher = ftprof::inject::g_watcher.load();
+  ftprof::inject::Watcher* watcher = ftprof::inject::TheWatcher();
   if (watcher != nullptr) watcher->capture_gate().CaptureEnds();
 }
 }

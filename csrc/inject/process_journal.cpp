@@ -1,6 +1,8 @@
 #include "inject/process_journal.h"
 
 #include <algorithm>
+#include <exception>
+#include <thread>
 #include <utility>
 
 #include "counters/metric_catalogue.h"
@@ -87,28 +89,31 @@ JsonObject WindowLine(int context, const counters::Window& window) {
 
 }  // namespace
 
+// The environment is read here, on a thread of the application's: it may change it at any time.
 ProcessJournal::ProcessJournal(const std::string& run_directory, const std::string& run_id,
                                const journal::ProcessIdentity& identity,
                                std::size_t lines_before_rollup, journal::FailureFile* failures)
-    : run_id_(run_id), identity_(identity), lines_before_rollup_(lines_before_rollup), writer_([&] {
+    : lines_before_rollup_(lines_before_rollup), writer_([&] {
         journal::JournalSettings settings;
         settings.folder = run_directory;
         settings.identity = identity;
         settings.failures = failures;
         return settings;
-      }()) {}
+      }()) {
+  header_.Set("schema", "ftprof.journal/1").Set("run", run_id).Set("role", "process");
+  header_.Set("method", "counters");
+  header_.Set("devices", JsonArray()).Set("unwatched", JsonArray());
+  journal::DescribeProcess(identity, &header_);
+}
 
 void ProcessJournal::Begin(const cupti::LibraryInfo& cupti, const std::string& driver) {
   JsonObject software;
   software.Set("system", journal::SystemText()).Set("driver", driver);
   software.Set("cupti", cupti.version).Set("cupti_path", cupti.path);
   software.Set("cupti_origin", cupti.origin).Set("cupti_warning", cupti.warning);
-  JsonObject header;
-  header.Set("schema", "ftprof.journal/1").Set("run", run_id_).Set("role", "process");
-  header.Set("method", "counters").Set("time_us", journal::NowUs()).Set("software", software);
-  header.Set("devices", JsonArray()).Set("unwatched", JsonArray());
-  journal::DescribeProcess(identity_, &header);
-  (void)writer_.Begin(std::move(header));
+  const std::lock_guard<std::mutex> lock(mutex_);
+  header_.Set("time_us", journal::NowUs()).Set("software", software);
+  (void)writer_.Begin(header_);
 }
 
 int ProcessJournal::AddContext() {
@@ -118,7 +123,9 @@ int ProcessJournal::AddContext() {
 
 void ProcessJournal::Context(int number, const CountedContext& context) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  groups_[number] = context.plan.groups;
+  known_[number].groups = context.plan.groups;
+  std::int64_t& told_until_us = known_[number].told_until_us;
+  told_until_us = std::max(told_until_us, context.begin_us);
   std::vector<std::string> unsupported;
   for (const counters::Unsupported& metric : context.plan.unsupported) {
     unsupported.push_back(metric.metric);
@@ -132,18 +139,32 @@ void ProcessJournal::Context(int number, const CountedContext& context) {
 
 void ProcessJournal::Window(int number, const counters::Window& window) {
   const std::lock_guard<std::mutex> lock(mutex_);
+  if (ended_) return;
+  known_[number].told_until_us = window.end_us;
   (void)writer_.Append("counts", WindowLine(number, window));
   windows_.push_back({number, window});
   if (windows_.size() >= lines_before_rollup_) RollUp();
+  has_windows_ = true;
 }
 
 void ProcessJournal::Gap(int number, const counters::Gap& gap) {
   const std::lock_guard<std::mutex> lock(mutex_);
+  WriteGap(number, gap);
+}
+
+void ProcessJournal::WriteGap(int number, const counters::Gap& gap) {
+  std::int64_t& told_until_us = known_[number].told_until_us;
+  told_until_us = std::max(told_until_us, gap.end_us);
   JsonObject line;
   line.Set("context", number).Set("begin_us", gap.begin_us).Set("end_us", gap.end_us);
   line.Set("reason", gap.error.name()).Set("call", gap.error.call());
   line.Set("code", gap.error.code()).Set("remedy", gap.error.remedy());
   Keep("gap", std::move(line));
+}
+
+void ProcessJournal::ContextEnd(int number, std::int64_t /*time_us*/) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  known_[number].ended = true;
 }
 
 void ProcessJournal::Uncounted(const std::string& device, const std::string& what) {
@@ -160,14 +181,42 @@ void ProcessJournal::Problem(const std::string& what) {
   Keep("problem", std::move(line));
 }
 
-void ProcessJournal::End(const std::string& reason) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+void ProcessJournal::End(const std::string& reason) noexcept {
+  try {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    WriteEnd(reason, "the meter ran out of memory");
+  } catch (const std::exception&) {  // no memory
+  }
+}
+
+void ProcessJournal::EndBefore(const std::string& reason,
+                               std::chrono::milliseconds patience) noexcept {
+  try {
+    std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+    for (; !lock && patience.count() > 0; --patience) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      (void)lock.try_lock();
+    }
+    if (lock) WriteEnd(reason, "the program ended before its last window could be closed");
+  } catch (const std::exception&) {  // no memory
+  }
+}
+
+void ProcessJournal::WriteEnd(const std::string& reason, const char* why_unended) {
+  if (ended_) return;
+  for (const auto& [number, context] : known_) {
+    if (context.ended) continue;
+    WriteGap(number, {context.told_until_us, journal::NowUs(),
+                      cupti::CuptiError("count", 0, why_unended, {})});
+  }
+  ended_ = true;
   JsonObject line;
   line.Set("reason", reason).Set("time_us", journal::NowUs());
   (void)writer_.Append("end", std::move(line), journal::Need::kMuch);
 }
 
 void ProcessJournal::Keep(const char* kind, JsonObject content) {
+  if (ended_) return;
   kept_.push_back({kind, content});
   (void)writer_.Append(kind, std::move(content), journal::Need::kMuch);
 }
@@ -204,17 +253,19 @@ void ProcessJournal::RollUp() {
 
 JsonObject ProcessJournal::RollUpLine(const std::vector<PlacedWindow>& finished) {
   for (const PlacedWindow& placed : finished) {
-    const counters::Group& group = groups_.at(placed.context).at(placed.window.group);
+    const counters::Group& group = known_.at(placed.context).groups.at(placed.window.group);
     finished_[placed.context].Add(placed.window, counters::DenominatorOf(group));
   }
   JsonArray strata;
+  std::int64_t first_us = finished.front().window.begin_us;
   for (const auto& [context, sums] : finished_) {
     for (const auto& [number, stratum] : sums.strata()) {
       strata.Add(StratumLine(context, number, stratum));
+      first_us = std::min(first_us, stratum.begin_us);
     }
   }
   JsonObject line;
-  line.Set("strata", strata).Set("first_us", finished.front().window.begin_us);
+  line.Set("strata", strata).Set("first_us", first_us);
   line.Set("last_us", finished.back().window.end_us);
   return line;
 }

@@ -1,6 +1,8 @@
 // What this process's meters found, as lines of its counters journal.
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -29,10 +31,16 @@ class ProcessJournal {
   void Context(int number, const counters::CountedContext& context);
   void Window(int number, const counters::Window& window);
   void Gap(int number, const counters::Gap& gap);
+  void ContextEnd(int number, std::int64_t time_us);
   // Work of which nobody knows how much it was.
   void Uncounted(const std::string& device, const std::string& what);
   void Problem(const std::string& what);
-  void End(const std::string& reason);
+  // Contexts whose meters never said that they ended have a gap up to now.
+  void End(const std::string& reason) noexcept;
+  bool HasWindows() const noexcept { return has_windows_; }
+  // The same where the process ends before its meters did: what they come to say after it is not
+  // written. Without effect where the journal itself is stuck for longer than this.
+  void EndBefore(const std::string& reason, std::chrono::milliseconds patience) noexcept;
 
   void ForgetInChild() noexcept { writer_.ForgetInChild(); }
 
@@ -41,21 +49,29 @@ class ProcessJournal {
     int context;
     counters::Window window;
   };
+  struct KnownContext {
+    std::vector<counters::Group> groups;
+    std::int64_t told_until_us = 0;  // by windows and gaps
+    bool ended = false;
+  };
 
   void Keep(const char* kind, journal::JsonObject content);
+  void WriteGap(int number, const counters::Gap& gap);
+  void WriteEnd(const std::string& reason, const char* why_unended);
   void RollUp();
   journal::JsonObject RollUpLine(const std::vector<PlacedWindow>& finished);
 
   std::mutex mutex_;
-  std::string run_id_;
-  journal::ProcessIdentity identity_;
+  journal::JsonObject header_;
   std::size_t lines_before_rollup_;
   journal::JournalWriter writer_;
   int contexts_ = 0;
   std::vector<journal::JournalLine> kept_;  // every line but windows: a roll-up writes them again
   std::vector<PlacedWindow> windows_;       // those that are in the journal one by one
-  std::map<int, std::vector<counters::Group>> groups_;  // by context
-  std::map<int, counters::StratumSums> finished_;       // rolled up already, by context
+  std::map<int, KnownContext> known_;
+  std::map<int, counters::StratumSums> finished_;  // rolled up already, by context
+  bool ended_ = false;
+  std::atomic<bool> has_windows_{false};
 };
 
 // One context's share of it.
@@ -67,6 +83,7 @@ class ContextJournal final : public counters::MeterSink {
   void OnContext(const counters::CountedContext& c) override { journal_->Context(number_, c); }
   void OnWindow(const counters::Window& window) override { journal_->Window(number_, window); }
   void OnGap(const counters::Gap& gap) override { journal_->Gap(number_, gap); }
+  void OnEnd(std::int64_t time_us) override { journal_->ContextEnd(number_, time_us); }
 
  private:
   ProcessJournal* journal_;

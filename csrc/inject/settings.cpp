@@ -39,6 +39,21 @@ std::uint64_t RandomSeed() {
   return (std::uint64_t{device()} << 32) | device();
 }
 
+std::vector<cupti::SearchRoot> CuptiRoots() {
+  std::vector<cupti::SearchRoot> roots;
+  for (const char* name : {"CUDA_HOME", "CUDA_PATH"}) {
+    const std::string folder = Variable(name);
+    if (!folder.empty()) roots.push_back({folder, "CUDA toolkit"});
+  }
+  roots.push_back({"/usr/local/cuda", "CUDA toolkit"});
+  for (const std::string& root : Split(Variable("FTPROF_CUPTI_ROOTS"), ':')) {
+    const std::size_t separator = std::min(root.find('='), root.size());
+    const std::string origin = separator < root.size() ? root.substr(separator + 1) : "ftprof";
+    roots.push_back({root.substr(0, separator), origin});
+  }
+  return roots;
+}
+
 void ReadSchedule(Settings* settings) {
   const std::uint64_t seed = Number(Variable("FTPROF_COUNTERS_SEED"));
   settings->meter.seed = seed != 0 ? seed : RandomSeed();
@@ -90,11 +105,7 @@ std::optional<Settings> SettingsFromEnvironment() {
   settings.run_directory = Variable("FTPROF_RUN_DIR");
   settings.run_id = Variable("FTPROF_RUN_ID");
   if (settings.run_directory.empty() || settings.run_id.empty()) return std::nullopt;
-  for (const std::string& root : Split(Variable("FTPROF_CUPTI_ROOTS"), ':')) {
-    const std::size_t separator = std::min(root.find('='), root.size());
-    const std::string origin = separator < root.size() ? root.substr(separator + 1) : "ftprof";
-    settings.cupti_roots.push_back({root.substr(0, separator), origin});
-  }
+  settings.cupti_roots = CuptiRoots();
   settings.subscribe = Variable("FTPROF_SUBSCRIBE") == "1";
   const std::uint64_t lines = Number(Variable("FTPROF_ROLLUP_LINES"));
   if (lines != 0) settings.lines_before_rollup = lines;
@@ -107,11 +118,6 @@ std::vector<cupti::SearchRoot> SearchRoots(const Settings& settings) {
   for (const std::string& folder : MappedSitePackages()) {
     roots.push_back({folder, "the training's site-packages"});
   }
-  for (const char* name : {"CUDA_HOME", "CUDA_PATH"}) {
-    const std::string folder = Variable(name);
-    if (!folder.empty()) roots.push_back({folder, "CUDA toolkit"});
-  }
-  roots.push_back({"/usr/local/cuda", "CUDA toolkit"});
   roots.insert(roots.end(), settings.cupti_roots.begin(), settings.cupti_roots.end());
   return roots;
 }

@@ -1,52 +1,50 @@
 #include "inject/watcher.h"
 
-#include <pthread.h>
-#include <signal.h>
-
 #include <algorithm>
 #include <exception>
 #include <utility>
+
+#include "journal/process_identity.h"
 
 namespace ftprof::inject {
 namespace {
 
 using cupti::CuptiError;
+using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr int kNotInitialized = CUDA_ERROR_NOT_INITIALIZED;
 // What a context does before it is seen is a gap, so the first one is looked for often. A process
 // that has one rarely gets another, and a look is a wake-up: twenty a second are no load.
 constexpr milliseconds kPauseAtFirst{2};
 constexpr milliseconds kPauseLater{50};
 constexpr std::chrono::seconds kAtFirst{30};
-constexpr milliseconds kPatienceForContext{500};
+// After a failure, doubled with each further one.
+constexpr milliseconds kPauseAfterFailure{2};
+constexpr int kMostDoublings = 9;
+// For the journal, where the meters did not end in time.
+constexpr milliseconds kPatienceForJournal{200};
 
-// Signals are the application's: a thread of ours must never be the one that is picked to handle
-// one.
-class AllSignalsBlocked {
- public:
-  AllSignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~AllSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
-  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
+constexpr std::int64_t kLongBlindUs = 1'000'000;
+constexpr char kTooShort[] = "it came and went before it was seen";
 
 std::string VersionText(int driver_version) {
   return std::to_string(driver_version / 1000) + "." + std::to_string(driver_version % 1000 / 10);
 }
 
+bool SaysNoDevice(const CuptiError& error) { return error.code() == CUDA_ERROR_NO_DEVICE; }
+
+// Before it has started, and once it is no more.
+bool SaysNotRunning(const CuptiError& error) {
+  return error.code() == CUDA_ERROR_NOT_INITIALIZED || error.code() == CUDA_ERROR_DEINITIALIZED;
+}
+
 }  // namespace
 
-Watcher::Watcher(Settings settings, const journal::ProcessIdentity& identity)
+Watcher::Watcher(Settings settings, const journal::ProcessIdentity& identity,
+                 std::function<void()> libraries_used)
     : settings_(std::move(settings)),
+      libraries_used_(std::move(libraries_used)),
       failures_(settings_.run_directory),
       journal_(settings_.run_directory, settings_.run_id, identity, settings_.lines_before_rollup,
                &failures_),
@@ -54,8 +52,7 @@ Watcher::Watcher(Settings settings, const journal::ProcessIdentity& identity)
 
 bool Watcher::Start() noexcept {
   try {
-    const AllSignalsBlocked blocked;  // a new thread inherits the mask
-    std::thread([this] { Run(); }).detach();
+    counters::OwnThread("ftprof-watcher", [this] { Run(); }).Detach();
     return true;
   } catch (const std::exception&) {
     return false;
@@ -63,246 +60,298 @@ bool Watcher::Start() noexcept {
 }
 
 void Watcher::Run() noexcept {
-  pthread_setname_np(pthread_self(), "ftprof-watcher");
   try {
     Watch();
   } catch (const std::exception& problem) {
-    BeginJournal();
-    journal_.Problem(std::string("the counters' watcher gave up: ") + problem.what());
+    GiveUp(problem.what());
   }
-  EndMeters();
+  const char* reason = nullptr;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    reason = stopping_ ? end_reason_.c_str() : "gave up";
+  }
+  // Without the lock: who waits for us in Stop must not wait for a disk.
+  if (journal_begun_) journal_.End(reason);
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (journal_begun_) journal_.End(end_reason_.empty() ? "gave up" : end_reason_);
   done_ = true;
   changed_.notify_all();
 }
 
+void Watcher::GiveUp(const char* why) noexcept {
+  try {
+    BeginJournal();
+    journal_.Problem(std::string("the counters' watcher gave up: ") + why);
+    EndMeters();
+  } catch (const std::exception&) {  // no memory
+  }
+}
+
 void Watcher::Watch() {
-  if (!WaitForDriver()) return;
-  do {
-    LookAtDevices();
-  } while (Sleep(Pause()));
+  if (WaitForDriver()) {
+    do {
+      for (auto& [ordinal, device] : devices_) LookAt(ordinal, &device);
+      LookAtOthers();
+      if (!libraries_were_used_ && journal_.HasWindows()) {
+        libraries_were_used_ = true;
+        libraries_used_();
+      }
+    } while (Sleep());
+  }
+  EndMeters();
+  TellTroubles();
 }
 
 // The driver calls us in the midst of its own start: until that is over it answers nobody.
 bool Watcher::WaitForDriver() {
   driver_ = cupti::Driver::FromMapped();
+  const std::int64_t began_us = journal::NowUs();
   do {
     try {
-      return driver_->DeviceCount() > 0;
+      const int count = driver_->DeviceCount();
+      for (int ordinal = 0; ordinal < count; ++ordinal) {
+        devices_[ordinal].idle_us = began_us;
+        devices_[ordinal].trouble = driver_failure_;
+      }
+      driver_failure_.reset();
+      return count > 0;
     } catch (const CuptiError& error) {
-      if (error.code() != kNotInitialized) return false;  // no device: nothing to count
+      if (SaysNoDevice(error)) return false;
+      if (!SaysNotRunning(error)) driver_failure_ = error;
     }
-  } while (Sleep(Pause()));
+  } while (Sleep());
   return false;
 }
 
-void Watcher::LookAtDevices() {
-  for (int ordinal = 0, count = driver_->DeviceCount(); ordinal < count; ++ordinal) {
-    LookAt(ordinal);
+// Whatever fails here is tried again, and is no reason to give up another device.
+void Watcher::LookAt(int ordinal, Device* device) {
+  if (steady_clock::now() < device->next_look) return;
+  try {
+    Look(ordinal, device);
+    device->failures = 0;
+  } catch (const CuptiError& error) {
+    Note(device, error);
+  } catch (const std::exception& problem) {
+    Note(device, CuptiError("count", 0, problem.what(), {}));
   }
-  LookAtOthers();
 }
 
-void Watcher::LookAt(int ordinal) {
+void Watcher::Look(int ordinal, Device* device) {
+  const std::int64_t now_us = journal::NowUs();
   const bool active = driver_->PrimaryContextIsActive(ordinal);
-  const auto found = counted_.find(ordinal);
-  if (found == counted_.end()) {
-    if (active) StartPrimary(ordinal);
-    return;
+  if (device->counted) {
+    if (active && !device->gone) return;
+    if (!device->gone) {
+      // Reset under our hands: CUPTI must not be called on it any more. Our hold on it is not gone
+      // with that, and is let go of like any other (CUDA driver API, cuDevicePrimaryCtxReset).
+      device->gone = true;
+      device->idle_us = now_us;
+      device->counted->Abandon();
+    }
+    if (!device->counted->WaitOver(microseconds::zero())) return;
+    contexts_.End(device->counted);
+    device->counted.reset();
+    device->gone = false;
   }
-  if (active) return;
-  // Reset under our hands, so CUPTI must not be called on it any more. Our hold on it is not gone
-  // with that, and is released with the meter (CUDA driver API, cuDevicePrimaryCtxReset).
-  if (found->second.meter) found->second.meter->interrupt().Abandon();
-  Erase(&counted_, ordinal);
+  if (active) return StartPrimary(ordinal, device);
+  // A context may have come and gone while we were not told.
+  if (device->trouble && now_us - device->idle_us > kLongBlindUs) TellTrouble(ordinal, *device);
+  device->trouble.reset();
+  device->idle_us = now_us;
 }
 
-// Its thread has ended, or is about to. What is destroyed may call back into LetGo: not under the
-// lock.
-template <typename Contexts, typename Key>
-void Watcher::Erase(Contexts* contexts, const Key& key) {
-  const auto found = contexts->find(key);
-  if (found == contexts->end()) return;
-  if (found->second.thread.joinable()) found->second.thread.join();
-  typename Contexts::node_type gone;
-  const std::lock_guard<std::mutex> lock(mutex_);
-  gone = contexts->extract(found);
+void Watcher::Note(Device* device, const CuptiError& error) {
+  const int doublings = std::min(device->failures++, kMostDoublings);
+  device->next_look = steady_clock::now() + kPauseAfterFailure * (1 << doublings);
+  if (!device->counted) {
+    if (!device->trouble) device->trouble = error;
+  } else if (std::exchange(device->said, error.what()) != error.what()) {
+    const std::int64_t now_us = journal::NowUs();
+    device->counted->journal().OnGap({now_us, now_us, error});
+  }
+}
+
+void Watcher::StartPrimary(int ordinal, Device* device) {
+  cupti::PrimaryContext primary(*driver_, ordinal);
+  const CUcontext handle = primary.get();
+  if (const Contexts::Shared other = contexts_.Find(handle)) {
+    other->Stop();  // it was heard of before the driver called it a primary one
+    contexts_.End(other);
+  }
+  const auto context = std::make_shared<MeteredContext>(handle, std::move(primary), &journal_);
+  StartMeter(context.get(), ordinal, device->idle_us, device->trouble);
+  contexts_.Add(context);
+  device->counted = context;
+  device->trouble.reset();
 }
 
 void Watcher::LookAtOthers() {
-  std::vector<CUcontext> created;
-  std::vector<CUcontext> gone;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    created.swap(created_);
-    gone.swap(gone_);
+  std::map<CUcontext, std::int64_t> created;  // and since when
+  for (const Contexts::Event& event : contexts_.TakeEvents()) {
+    if (event.created) {
+      created[event.handle] = event.time_us;
+    } else if (created.erase(event.handle) != 0) {
+      TellUncounted(CuptiError("count", 0, kTooShort, {}));
+    } else if (const Contexts::Shared gone = contexts_.Find(event.handle)) {
+      if (!gone->is_primary()) contexts_.End(gone);
+    }
   }
-  for (CUcontext context : gone) Erase(&others_, context);
-  for (CUcontext context : created) {
-    if (std::find(gone.begin(), gone.end(), context) == gone.end() && !IsPrimary(context)) {
-      StartOther(context);
+  for (const auto& [handle, begin_us] : created) {
+    try {
+      StartOther(handle, begin_us);
+    } catch (const CuptiError& error) {
+      TellUncounted(error);
     }
   }
 }
 
-bool Watcher::IsPrimary(CUcontext context) const {
-  for (int ordinal = 0, count = driver_->DeviceCount(); ordinal < count; ++ordinal) {
-    if (!driver_->PrimaryContextIsActive(ordinal)) continue;
-    if (cupti::PrimaryContext(*driver_, ordinal).get() == context) return true;
-  }
-  return false;
+void Watcher::TellUncounted(const CuptiError& error) {
+  BeginJournal();
+  journal_.Uncounted("", std::string("a context was not counted: ") + error.what());
 }
 
-void Watcher::StartPrimary(int ordinal) {
-  Counted counted;
-  counted.primary.emplace(*driver_, ordinal);
-  StartMeter(&counted, counted.primary->get(), ordinal);
-  const std::lock_guard<std::mutex> lock(mutex_);
-  counted_.emplace(ordinal, std::move(counted));
-}
-
-void Watcher::StartOther(CUcontext context) {
-  driver_->MakeCurrent(context);
+void Watcher::StartOther(CUcontext handle, std::int64_t begin_us) {
+  const Contexts::Starting starting(&contexts_, handle);
+  if (!starting.may_start()) throw CuptiError("count", 0, kTooShort, {});
+  if (IsPrimary(handle)) return;
+  driver_->MakeCurrent(handle);
   const int ordinal = driver_->CurrentDevice();
   driver_->MakeCurrent(nullptr);
-  Counted counted;
-  StartMeter(&counted, context, ordinal);
-  const std::lock_guard<std::mutex> lock(mutex_);
-  others_.emplace(context, std::move(counted));
+  const auto context = std::make_shared<MeteredContext>(handle, std::nullopt, &journal_);
+  StartMeter(context.get(), ordinal, begin_us, std::nullopt);
+  contexts_.Add(context);
 }
 
-void Watcher::StartMeter(Counted* counted, CUcontext context, int ordinal) {
-  std::optional<CuptiError> failure;
-  if (!library_) {
-    try {
-      library_ = cupti::Library::Load(SearchRoots(settings_));
-    } catch (const CuptiError& error) {
-      failure = error;
-    }
-  }
+bool Watcher::IsPrimary(CUcontext handle) const {
+  return std::any_of(devices_.begin(), devices_.end(), [&](const auto& entry) {
+    return driver_->PrimaryContextIsActive(entry.first) &&
+           cupti::PrimaryContext(*driver_, entry.first).get() == handle;
+  });
+}
+
+void Watcher::StartMeter(MeteredContext* context, int ordinal, std::int64_t begin_us,
+                         const std::optional<CuptiError>& before) {
+  const cupti::DeviceInfo device = driver_->Describe(ordinal);
+  if (!library_) LoadLibrary();
   BeginJournal();
-  counted->sink = std::make_unique<ContextJournal>(&journal_);
-  if (failure) {
-    counters::CountedContext unseen;
-    unseen.device = driver_->Describe(ordinal);
-    unseen.begin_us = journal::NowUs();
-    counted->sink->OnContext(unseen);
-    counted->sink->OnGap({unseen.begin_us, unseen.begin_us, *failure});
+  if (!library_) {
+    context->BeginUncounted(device, begin_us, *library_failure_);
     return;
   }
   counters::MeterSettings settings = settings_.meter;
   settings.seed += meters_++;
-  counted->meter =
-      std::make_unique<counters::Meter>(*library_, *driver_, context, driver_->Describe(ordinal),
-                                        &gate_, counted->sink.get(), settings);
-  counted->thread = std::thread([meter = counted->meter.get()] {
-    pthread_setname_np(pthread_self(), "ftprof-meter");
-    meter->Run();
-  });
+  settings.begin_us = begin_us;
+  settings.before = before;
+  context->Begin(*library_, *driver_, device, &gate_, settings);
+}
+
+void Watcher::LoadLibrary() {
+  try {
+    library_ = cupti::Library::Load(SearchRoots(settings_));
+    libraries_used_();
+  } catch (const CuptiError& error) {
+    library_failure_ = error;
+  }
 }
 
 void Watcher::Subscribe() noexcept {
+  LoadLibrary();
   try {
-    library_ = cupti::Library::Load(SearchRoots(settings_));
+    if (!library_) throw CuptiError(*library_failure_);
+    const auto created = [this](CUcontext handle) {
+      contexts_.Created(handle);
+      WakeUp();
+    };
     subscriber_.emplace(
-        *library_, cupti::Subscriber::Listener{[this](CUcontext context) {
-                                                 const std::lock_guard<std::mutex> lock(mutex_);
-                                                 created_.push_back(context);
-                                               },
-                                               [this](CUcontext context) { LetGo(context); }});
+        *library_, cupti::Subscriber::Listener{
+                       created, [this](CUcontext handle) { contexts_.AboutToGo(handle); }});
   } catch (const CuptiError& error) {
     subscribe_failure_ = error;
   }
 }
 
-// On the thread that destroys the context, which goes on when this returns.
-void Watcher::LetGo(CUcontext context) noexcept {
-  counters::Meter* meter = nullptr;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    gone_.push_back(context);
-    const auto found = others_.find(context);
-    if (found != others_.end()) meter = found->second.meter.get();
-  }
-  if (meter == nullptr) return;
-  meter->interrupt().Stop();
-  // The driver may hold a lock that the meter needs: then its last window is given up.
-  if (!meter->interrupt().WaitFinished(kPatienceForContext)) meter->interrupt().Abandon();
-}
-
 void Watcher::BeginJournal() {
   if (journal_begun_) return;
-  journal_.Begin(library_ ? library_->info() : cupti::LibraryInfo{},
-                 driver_ ? VersionText(driver_->Version()) : "");
-  if (subscribe_failure_) {
-    journal_.Uncounted("",
-                       std::string("contexts that are not a device's primary one were not seen: ") +
-                           subscribe_failure_->what());
-  }
-  const std::lock_guard<std::mutex> lock(mutex_);
   journal_begun_ = true;
+  std::string driver;
+  try {
+    if (driver_) driver = VersionText(driver_->Version());
+  } catch (const CuptiError& error) {
+    driver = error.what();
+  }
+  journal_.Begin(library_ ? library_->info() : cupti::LibraryInfo{}, driver);
+  if (!subscribe_failure_) return;
+  journal_.Uncounted("",
+                     std::string("contexts that are not a device's primary one were not seen: ") +
+                         subscribe_failure_->what());
 }
 
-template <typename Act>
-void Watcher::ForEach(Act act) {
-  for (auto& [ordinal, counted] : counted_) act(&counted);
-  for (auto& [context, counted] : others_) act(&counted);
+void Watcher::EndMeters() {
+  for (const Contexts::Shared& context : contexts_.All()) context->Stop();
+  for (const Contexts::Shared& context : contexts_.All()) contexts_.End(context);
 }
 
-void Watcher::EndMeters() noexcept {
-  ForEach([](Counted* counted) {
-    if (counted->meter) counted->meter->interrupt().Stop();
-  });
-  ForEach([](Counted* counted) {
-    if (counted->thread.joinable()) counted->thread.join();
-  });
-  // Destroyed outside the lock: releasing a context may call back into LetGo.
-  std::map<int, Counted> primary;
-  std::map<CUcontext, Counted> others;
-  const std::lock_guard<std::mutex> lock(mutex_);
-  primary.swap(counted_);
-  others.swap(others_);
+// What kept us to the end from seeing whether there is work.
+void Watcher::TellTroubles() {
+  if (driver_failure_) {
+    BeginJournal();
+    journal_.Uncounted("", driver_failure_->what());
+  }
+  for (const auto& [ordinal, device] : devices_) {
+    if (device.trouble && !SaysNotRunning(*device.trouble)) TellTrouble(ordinal, device);
+  }
 }
 
-bool Watcher::Sleep(milliseconds time) {
+// Whatever it did up to now is bounded by its peak, where that is known.
+void Watcher::TellTrouble(int ordinal, const Device& device) {
+  BeginJournal();
+  try {
+    const cupti::DeviceInfo info = driver_->Describe(ordinal);
+    MeteredContext unseen(nullptr, std::nullopt, &journal_);
+    unseen.BeginUncounted(info, device.idle_us, *device.trouble);
+    unseen.End();
+  } catch (const CuptiError&) {
+    journal_.Uncounted("cuda:" + std::to_string(ordinal), device.trouble->what());
+  }
+}
+
+// Until the next look is due; false once there is to be none.
+bool Watcher::Sleep() {
+  const bool first = contexts_.All().empty() && steady_clock::now() - began_ < kAtFirst;
+  const auto until = steady_clock::now() + (first ? kPauseAtFirst : kPauseLater);
   std::unique_lock<std::mutex> lock(mutex_);
-  const auto until = steady_clock::now() + time;
-  changed_.wait_until(lock, until, [this] { return stopping_; });
+  changed_.wait_until(lock, until, [this] { return stopping_ || woken_; });
+  woken_ = false;
   return !stopping_;
 }
 
-milliseconds Watcher::Pause() const {
-  const bool first = counted_.empty() && steady_clock::now() - began_ < kAtFirst;
-  return first ? kPauseAtFirst : kPauseLater;
+void Watcher::WakeUp() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  woken_ = true;
+  changed_.notify_all();
 }
 
 void Watcher::Stop(const std::string& reason, milliseconds patience) noexcept {
   std::unique_lock<std::mutex> lock(mutex_);
-  if (stopping_) return;
-  stopping_ = true;
-  end_reason_ = reason;
+  if (given_up_) return;
+  if (!std::exchange(stopping_, true)) end_reason_ = reason;
   changed_.notify_all();
   const auto until = steady_clock::now() + patience;
   if (changed_.wait_until(lock, until, [this] { return done_; })) return;
-  ForEach([](Counted* counted) {
-    if (counted->meter) counted->meter->interrupt().Abandon();
-  });
+  if (std::exchange(given_up_, true)) return;
   lock.unlock();
-  journal_.Problem(
-      "the counters' windows could not be closed before the process ended: what was "
-      "executed in them is lost");
+  try {
+    for (const Contexts::Shared& context : contexts_.All()) context->Abandon();
+  } catch (const std::exception&) {  // no memory
+  }
+  journal_.EndBefore(reason, kPatienceForJournal);
 }
 
 bool Watcher::Cut(milliseconds patience) noexcept {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  bool all = true;
-  ForEach([&](Counted* counted) {
-    if (counted->meter) all = counted->meter->interrupt().Cut(patience) && all;
-  });
-  return all;
+  try {
+    return contexts_.Cut(patience);
+  } catch (const std::exception&) {  // no memory
+    return false;
+  }
 }
-
-void Watcher::ForgetInChild() noexcept { journal_.ForgetInChild(); }
 
 }  // namespace ftprof::inject

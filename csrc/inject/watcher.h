@@ -3,19 +3,19 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
+#include <functional>
 #include <map>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
-#include <vector>
 
 #include "counters/capture_gate.h"
-#include "counters/meter.h"
 #include "cupti/driver.h"
+#include "cupti/error.h"
 #include "cupti/library.h"
 #include "cupti/subscriber.h"
+#include "inject/contexts.h"
 #include "inject/process_journal.h"
 #include "inject/settings.h"
 
@@ -25,7 +25,10 @@ namespace ftprof::inject {
 // which a process has only one. What it starts, it ends: its meters, and the journal.
 class Watcher {
  public:
-  Watcher(Settings settings, const journal::ProcessIdentity& identity);
+  // libraries_used is called whenever CUPTI or the driver may have registered exit handlers of
+  // their own: ours must run before those.
+  Watcher(Settings settings, const journal::ProcessIdentity& identity,
+          std::function<void()> libraries_used);
   Watcher(const Watcher&) = delete;
   Watcher& operator=(const Watcher&) = delete;
 
@@ -40,59 +43,63 @@ class Watcher {
   // Closes the windows that are open, and opens the next. False where that took too long.
   bool Cut(std::chrono::milliseconds patience) noexcept;
   // In a forked child: there its threads do not exist, and the journal is the parent's.
-  void ForgetInChild() noexcept;
+  void ForgetInChild() noexcept { journal_.ForgetInChild(); }
 
   counters::CaptureGate& capture_gate() noexcept { return gate_; }
 
  private:
-  // Its thread has ended before it is destroyed: the meter goes first, then what it refers to.
-  struct Counted {
-    std::optional<cupti::PrimaryContext> primary;
-    std::unique_ptr<ContextJournal> sink;
-    std::unique_ptr<counters::Meter> meter;
-    std::thread thread;
+  // What is known of a device, whose primary context is looked for.
+  struct Device {
+    Contexts::Shared counted;
+    bool gone = false;         // what is counted was destroyed, and its meter has not yet ended
+    std::int64_t idle_us = 0;  // when it was last seen to have no active one
+    std::optional<cupti::CuptiError> trouble;
+    std::string said;  // the last trouble that the journal has been told
+    int failures = 0;  // in a row
+    std::chrono::steady_clock::time_point next_look;
   };
 
   void Run() noexcept;
+  void GiveUp(const char* why) noexcept;
   void Watch();
   bool WaitForDriver();
-  void LookAtDevices();
-  void LookAt(int ordinal);
+  void LookAt(int ordinal, Device* device);
+  void Look(int ordinal, Device* device);
+  void Note(Device* device, const cupti::CuptiError& error);
+  void StartPrimary(int ordinal, Device* device);
   void LookAtOthers();
-  void StartPrimary(int ordinal);
-  void StartOther(CUcontext context);
-  bool IsPrimary(CUcontext context) const;
-  void StartMeter(Counted* counted, CUcontext context, int ordinal);
-  void LetGo(CUcontext context) noexcept;
-  template <typename Contexts, typename Key>
-  void Erase(Contexts* contexts, const Key& key);
-  template <typename Act>
-  void ForEach(Act act);
-  void EndMeters() noexcept;
-  bool Sleep(std::chrono::milliseconds time);
-  std::chrono::milliseconds Pause() const;
+  void TellUncounted(const cupti::CuptiError& error);
+  void StartOther(CUcontext handle, std::int64_t begin_us);
+  bool IsPrimary(CUcontext handle) const;
+  void StartMeter(MeteredContext* context, int ordinal, std::int64_t begin_us,
+                  const std::optional<cupti::CuptiError>& before);
+  void LoadLibrary();
   void BeginJournal();
+  void EndMeters();
+  void TellTroubles();
+  void TellTrouble(int ordinal, const Device& device);
+  bool Sleep();
+  void WakeUp();
 
-  Settings settings_;
+  const Settings settings_;
+  const std::function<void()> libraries_used_;
   journal::FailureFile failures_;
   ProcessJournal journal_;
   counters::CaptureGate gate_;
+  Contexts contexts_;
+  // The watcher's thread's own, from Start on.
   std::optional<cupti::Driver> driver_;
   std::optional<cupti::Library> library_;
-  std::optional<cupti::CuptiError> subscribe_failure_;
+  std::optional<cupti::CuptiError> driver_failure_, library_failure_, subscribe_failure_;
   std::optional<cupti::Subscriber> subscriber_;
   std::chrono::steady_clock::time_point began_;
-  bool journal_begun_ = false;
+  std::map<int, Device> devices_;
   std::uint64_t meters_ = 0;
+  bool journal_begun_ = false, libraries_were_used_ = false;
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::map<int, Counted> counted_;       // primary contexts by device; changed under the mutex
-  std::map<CUcontext, Counted> others_;  // under --subscribe; changed under the mutex
-  std::vector<CUcontext> created_;       // heard of and not yet looked at
-  std::vector<CUcontext> gone_;
-  bool stopping_ = false;
-  bool done_ = false;
+  bool woken_ = false, stopping_ = false, done_ = false, given_up_ = false;
   std::string end_reason_;
 };
 

@@ -2,7 +2,6 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -13,44 +12,16 @@
 #include "counters/plan.h"
 #include "cupti/error.h"
 #include "cupti/host_profiler.h"
-#include "cupti/library.h"
+#include "python/loaded_cupti.h"
+#include "python/meter_module.h"
+#include "python/schedule_module.h"
 
 namespace py = pybind11;
 
 namespace ftprof {
 namespace {
 
-// CUPTI is loaded once for the process, and its host API is called by one thread at a time. The
-// lock is taken with the GIL released, never the other way round.
-class LoadedCupti {
- public:
-  cupti::LibraryInfo Load(const std::vector<std::pair<std::string, std::string>>& roots) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (!library_) {
-      std::vector<cupti::SearchRoot> search;
-      search.reserve(roots.size());
-      for (const auto& [path, origin] : roots) search.push_back({path, origin});
-      library_ = cupti::Library::Load(search);
-    }
-    return library_->info();
-  }
-
-  template <typename Function>
-  auto With(Function function) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (!library_) throw cupti::CuptiError("use CUPTI", 0, "not loaded", "call load_cupti first");
-    return function(*library_);
-  }
-
- private:
-  std::mutex mutex_;
-  std::optional<cupti::Library> library_;
-};
-
-LoadedCupti& Loaded() {
-  static LoadedCupti loaded;
-  return loaded;
-}
+LoadedCupti& Loaded() { return LoadedCupti::Get(); }
 
 std::vector<std::string> Chips() { return Loaded().With(cupti::SupportedChips); }
 
@@ -158,8 +129,10 @@ void DefineFunctions(py::module_& module) {
 }  // namespace ftprof
 
 PYBIND11_MODULE(_native, module) {
-  module.doc() = "CUPTI's host API and ftprof's planner.";
+  module.doc() = "CUPTI's host API, ftprof's planner, and its meter in this process.";
   ftprof::RegisterError(module);
   ftprof::DefineTypes(module);
   ftprof::DefineFunctions(module);
+  ftprof::DefineMeter(module);
+  ftprof::DefineSchedule(module);
 }

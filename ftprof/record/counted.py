@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from functools import partial
 from typing import Any
 
 from ftprof.record.counted_context import CountedContext
 from ftprof.record.fields import parse_count, parse_text
 from ftprof.record.journal import Journal
-from ftprof.record.peaks import peak_counts_per_second, peak_flops_per_second
+from ftprof.record.lost_time import ContextTime, bound, device_peak, metric_peak, precision_peak, size_of
+from ftprof.record.peaks import peak_counts_per_second
 from ftprof.record.spans import Context
 from ftprof.record.survey import Estimate, Total, survey, total
 
@@ -68,11 +69,10 @@ class EstimateRow:
     def from_json(cls, data: dict[str, Any]) -> EstimateRow:
         """Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form or a sum does not hold."""
         texts: dict[str, Any] = {
-            name: parse_text(data[name]) for name in ("process", "device", "uuid", "metric", "precision", "kind")
+            name: parse_text(data[name]) for name in ("process", "device", "uuid", "metric", "precision")
         }
         row = cls(**texts, windows=parse_count(data["windows"]), **_parsed_parts(data))
-        if row.flops != parse_count(data["flops"]):
-            raise ValueError(f"the parts of {row.metric} are not its sum")
+        _check_parts(row, data, row.metric)
         return row
 
 
@@ -108,64 +108,85 @@ class PrecisionRow:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PrecisionRow:
-        """Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form does not hold."""
-        return cls(parse_text(data["precision"]), parse_text(data["kind"]), **_parsed_parts(data))
+        """Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form or a sum does not hold."""
+        row = cls(parse_text(data["precision"]), **_parsed_parts(data))
+        _check_parts(row, data, row.precision)
+        return row
 
 
 @dataclass(frozen=True)
 class Counted:
-    """All counters of a run. ``high`` is the total's with the peak-bound over contexts that could not be counted."""
+    """All counters of a run. ``high`` is the total's, with the peak-bound over the time that was lost."""
 
     total: Total
     rows: tuple[EstimateRow, ...]
     precisions: tuple[PrecisionRow, ...]
     windows: int
     high: int | None
-    flops_of: Mapping[str, int]  # by process
+    flops_of: tuple[int, ...]  # of each journal
 
 
 def counted(journals: Sequence[Journal], run_end_us: int) -> Counted:
-    """Of a run's counters journals. ``run_end_us`` is when its command had ended, for processes that were killed."""
+    """Of a run's counters journals. ``run_end_us`` is when its command had ended, for processes that were killed.
+
+    The time after a context's last line is not extrapolated, as the context may be gone: it is lost, and bounded. So is
+    that of a context without any window.
+    """
     surveys: list[tuple[Estimate, ...]] = []
     rows: list[EstimateRow] = []
-    bound_of_blind: int | None = 0
+    lost: list[ContextTime] = []
+    everywhere: list[ContextTime] = []
+    flops_of: list[int] = []
     for journal in journals:
+        mine: list[EstimateRow] = []
         for context in journal.contexts:
-            end = _end_of(journal, context, run_end_us)
-            if not context.groups:
-                bound_of_blind = _sum(bound_of_blind, _peak_over(context, end - context.begin_us))
-                continue
-            estimates = survey(_as_surveyed(journal, context, end))
-            surveys.append(estimates)
-            rows += [_row(journal, context, estimate) for estimate in estimates]
+            end_us = end_of(context)
+            tail = ContextTime(context, end_us, end_us + tail_of(journal, context, run_end_us))
+            whole = ContextTime(context, context.begin_us, end_us)
+            everywhere += [whole, tail]
+            lost.append(tail)
+            if not context.windows or not all_counted(context):
+                lost.append(whole)
+            if context.windows:
+                estimates = survey(_as_surveyed(context, end_us))
+                surveys.append(estimates)
+                mine += [_row(journal, tail, estimate) for estimate in estimates]
+        rows += mine
+        flops_of.append(sum(row.flops for row in mine if row.kind in FLOATING))
     everything = total(surveys)
-    flops_of: dict[str, int] = {}
-    for row in rows:
-        if row.kind in FLOATING:
-            flops_of[row.process] = flops_of.get(row.process, 0) + row.flops
+    high = _sum([everything.high, bound(lost, device_peak)])
+    peak = bound(everywhere, device_peak)
+    if peak is not None and peak >= everything.value:
+        high = peak if high is None else min(high, peak)  # each metric alone was bounded by a peak of its own
     return Counted(
         total=everything,
         rows=tuple(rows),
-        precisions=tuple(_precisions(surveys)),
+        precisions=tuple(_precisions(surveys, lost)),
         windows=sum(context.windows for journal in journals for context in journal.contexts),
-        high=_sum(everything.high, bound_of_blind),
-        flops_of=flops_of,
+        high=high,
+        flops_of=tuple(flops_of),
     )
 
 
-def _end_of(journal: Journal, context: CountedContext, run_end_us: int) -> int:
-    """When the context's time ended: for a killed process at the latest when the command had ended."""
-    end = journal.last_us if journal.end is not None else max(run_end_us, journal.last_us)
-    return max(end, context.last_us, context.begin_us)
+def end_of(context: CountedContext) -> int:
+    """Until when its journal tells of a context (microseconds since the epoch)."""
+    return max([context.last_us, *(gap.end_us for gap in context.gaps)])
 
 
-def _as_surveyed(journal: Journal, context: CountedContext, end_us: int) -> Context:
-    gaps = [(gap.begin_us, gap.end_us) for gap in context.gaps if gap.end_us > gap.begin_us]
-    if journal.end is None and end_us > context.last_us:
-        gaps.append((max([context.last_us, *(end for _, end in gaps)]), end_us))
+def tail_of(journal: Journal, context: CountedContext, run_end_us: int) -> int:
+    """From there to the end of its process (microseconds). Where nobody saw that, it is at most ``run_end_us``."""
+    return max((run_end_us if journal.end is None else journal.last_us) - end_of(context), 0)
+
+
+def all_counted(context: CountedContext) -> bool:
+    """Whether its plan looks for every floating-point operation of its chip."""
+    return all("_int" in name or "_sparsity_" in name for name in context.unsupported)
+
+
+def _as_surveyed(context: CountedContext, end_us: int) -> Context:
     peaks = {}
     for metric in {metric for group in context.groups for metric in group.metrics}:
-        peak = peak_counts_per_second(metric.name, *_size_of(context))
+        peak = peak_counts_per_second(metric.name, *size_of(context))
         if peak is not None:
             peaks[metric.name] = peak
     return Context(
@@ -173,28 +194,18 @@ def _as_surveyed(journal: Journal, context: CountedContext, end_us: int) -> Cont
         strata=context.tally.strata,
         begin_us=context.begin_us,
         end_us=end_us,
-        gaps=tuple((begin, end) for begin, end in gaps if end > begin),
+        gaps=tuple((gap.begin_us, gap.end_us) for gap in context.gaps if gap.end_us > gap.begin_us),
         peaks=peaks,
     )
 
 
-def _size_of(context: CountedContext) -> tuple[str, int, int]:
-    device = context.device
-    return device["capability"], device["multiprocessors"], device["clock_khz"]
-
-
-def _peak_over(context: CountedContext, time_us: int) -> int | None:
-    """The peak-bound over a time in which nothing could be counted; ``None`` for an unknown chip."""
-    rate = peak_flops_per_second(*_size_of(context))
-    return None if rate is None else ceil(Fraction(rate * time_us, _MILLION))
-
-
-def _row(journal: Journal, context: CountedContext, estimate: Estimate) -> EstimateRow:
+def _row(journal: Journal, tail: ContextTime, estimate: Estimate) -> EstimateRow:
     weight = estimate.metric.weight
+    more = bound([tail], partial(metric_peak, estimate.metric))
     return EstimateRow(
         process=str(journal.identity),
-        device=context.device["device"],
-        uuid=context.device["uuid"],
+        device=tail.context.device["device"],
+        uuid=tail.context.device["uuid"],
         metric=estimate.metric.name,
         precision=estimate.metric.precision,
         kind=estimate.metric.kind,
@@ -203,14 +214,14 @@ def _row(journal: Journal, context: CountedContext, estimate: Estimate) -> Estim
         rotation=weight * estimate.rotation,
         gaps=weight * estimate.gaps,
         low=weight * estimate.low,
-        high=None if estimate.high is None else weight * estimate.high,
-        upper_limit=None if estimate.upper_limit is None else weight * estimate.upper_limit,
+        high=_sum([None if estimate.high is None else weight * estimate.high, more]),
+        upper_limit=_sum([None if estimate.upper_limit is None else weight * estimate.upper_limit, more]),
         time_share=estimate.time_share,
         cycles_share=estimate.cycles_share,
     )
 
 
-def _precisions(surveys: Sequence[Sequence[Estimate]]) -> Iterable[PrecisionRow]:
+def _precisions(surveys: Sequence[Sequence[Estimate]], lost: Sequence[ContextTime]) -> Iterable[PrecisionRow]:
     seen = {(e.metric.kind, e.metric.precision): None for estimates in surveys for e in estimates}
     for kind, precision in seen:
         mine = [
@@ -218,6 +229,7 @@ def _precisions(surveys: Sequence[Sequence[Estimate]]) -> Iterable[PrecisionRow]
         ]
         summed = total(surveys, lambda m, wanted=(kind, precision): (m.kind, m.precision) == wanted)  # type: ignore[misc]
         only_zeros = all(e.upper_limit is not None for e in mine)
+        more = bound(lost, partial(precision_peak, kind, precision))
         yield PrecisionRow(
             precision=precision,
             kind=kind,
@@ -225,11 +237,10 @@ def _precisions(surveys: Sequence[Sequence[Estimate]]) -> Iterable[PrecisionRow]
             rotation=summed.rotation,
             gaps=summed.gaps,
             low=summed.low,
-            high=summed.high,
-            upper_limit=summed.unseen if only_zeros else None,
-            # The least seen of its metrics: what is claimed for all of them.
-            time_share=min(e.time_share for e in mine),
-            cycles_share=min(e.cycles_share for e in mine),
+            high=_sum([summed.high, more]),
+            upper_limit=_sum([summed.unseen, more]) if only_zeros else None,
+            time_share=summed.time_share,
+            cycles_share=summed.cycles_share,
         )
 
 
@@ -239,8 +250,6 @@ def added_precisions(rows: Iterable[PrecisionRow]) -> Iterable[PrecisionRow]:
     for row in rows:
         parts.setdefault((row.kind, row.precision), []).append(row)
     for (kind, precision), mine in parts.items():
-        limits = [row.upper_limit for row in mine]
-        highs = [row.high for row in mine]
         yield PrecisionRow(
             precision=precision,
             kind=kind,
@@ -248,8 +257,8 @@ def added_precisions(rows: Iterable[PrecisionRow]) -> Iterable[PrecisionRow]:
             rotation=sum(row.rotation for row in mine),
             gaps=sum(row.gaps for row in mine),
             low=sum(row.low for row in mine),
-            high=None if None in highs else sum(high for high in highs if high is not None),
-            upper_limit=None if None in limits else sum(limit for limit in limits if limit is not None),
+            high=_sum([row.high for row in mine]),
+            upper_limit=_sum([row.upper_limit for row in mine]),
             time_share=min(row.time_share for row in mine),
             cycles_share=min(row.cycles_share for row in mine),
         )
@@ -257,6 +266,7 @@ def added_precisions(rows: Iterable[PrecisionRow]) -> Iterable[PrecisionRow]:
 
 def share_text(share: Fraction) -> str:
     """A share as a decimal of six digits, rounded down: a coverage is never overstated."""
+    share = min(share, Fraction(1))  # a clock that was set back makes a context's time shorter than its windows'
     return f"{share.numerator * _MILLION // share.denominator / _MILLION:.6f}"
 
 
@@ -272,8 +282,11 @@ def _parts(row: EstimateRow | PrecisionRow) -> dict[str, Any]:
 
 
 def _parsed_parts(data: dict[str, Any]) -> dict[str, Any]:
+    if data["kind"] not in (*FLOATING, *APART):
+        raise ValueError(f"{data['kind']!r:.40} is no kind of operation")
     shares = {f"{name}_share": Fraction(parse_text(data["coverage"][name])) for name in ("time", "cycles")}
     return {
+        "kind": data["kind"],
         "measured": parse_count(data["measured"]),
         "rotation": parse_count(data["over_rotation"]),
         "gaps": parse_count(data["over_gaps"]),
@@ -284,6 +297,13 @@ def _parsed_parts(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _check_parts(row: EstimateRow | PrecisionRow, data: dict[str, Any], name: str) -> None:
+    if row.flops != parse_count(data["flops"]):
+        raise ValueError(f"the parts of {name} are not its sum")
+    if row.low > row.flops or (row.high is not None and row.high < row.flops):
+        raise ValueError(f"low and high of {name} do not hold its sum")
+
+
 def _text(number: int | None) -> str | None:
     return None if number is None else str(number)
 
@@ -292,5 +312,7 @@ def _number(text: Any) -> int | None:
     return None if text is None else parse_count(text)
 
 
-def _sum(one: int | None, other: int | None) -> int | None:
-    return None if one is None or other is None else one + other
+def _sum(parts: Sequence[int | None]) -> int | None:
+    """``None`` where a part is not bounded."""
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ftprof.record.explanation import explain
-from ftprof.record.fields import parse_count, parse_text, parse_whole
-from ftprof.record.rollup import Stratum, Tally
+from ftprof.record.fields import parse_count, parse_list, parse_object, parse_text, parse_whole
+from ftprof.record.rollup import Stratum, Sums, Tally
 from ftprof.record.spans import Group, Metric
 
 ROLES = ("base", "rotating", "cuda-core", "link", "integer", "sparse")
@@ -23,7 +23,7 @@ def _group(data: dict[str, Any]) -> Group:
             _one_of(KINDS, row["kind"]),
             parse_whole(row["weight"]),
         )
-        for row in data["metrics"]
+        for row in parse_list(data["metrics"])
     )
     group = Group(_one_of(ROLES, data["role"]), metrics)
     _ = group.denominator  # raises where there is none, or more than one
@@ -53,16 +53,19 @@ class AbnormalGap:
         begin, end = parse_whole(data["begin_us"]), parse_whole(data["end_us"])
         if end < begin:
             raise ValueError("a gap ends before it begins")
+        if type(data["code"]) is not int:
+            raise ValueError("a gap's code is no number")
         texts = [parse_text(data[name]) for name in ("reason", "call", "remedy")]
-        return cls(begin, end, texts[0], texts[1], int(data["code"]), texts[2])
+        return cls(begin, end, texts[0], texts[1], data["code"], texts[2])
 
-    def __str__(self) -> str:
-        """For a record's reasons: what it means, the call and its code, what to do."""
+    @property
+    def why(self) -> tuple[str, str, str]:
+        """What happened in plain words, which call answered what, and what to do, each maybe empty."""
         known = explain(self.call, self.code)
-        code = f"error {self.code}, " if self.code else ""
-        remedy = self.remedy or known.remedy
-        meaning = known.reason.rpartition(": ")[2] or self.reason
-        return f"{meaning} ({self.call}: {code}{self.reason})" + (f"; {remedy}" if remedy else "")
+        where = self.call
+        if self.code:
+            where = f"{self.call}: error {self.code}, {self.reason or 'without a name'}"
+        return known.meaning or self.reason, where, self.remedy or known.remedy
 
 
 @dataclass
@@ -82,26 +85,27 @@ class CountedContext:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> CountedContext:
         """From a ``context`` line. Raises ``KeyError``, ``TypeError`` or ``ValueError`` where it has another form."""
-        groups = tuple(_group(group) for group in data["groups"])
+        groups = tuple(_group(group) for group in parse_list(data["groups"]))
         for name in ("device", "name", "uuid", "capability", "chip"):
             parse_text(data["device"][name])
         for name in ("multiprocessors", "clock_khz"):
             parse_whole(data["device"][name])
         begin = parse_whole(data["begin_us"])
+        parse_count(data["seed"])
         return cls(
             number=parse_whole(data["context"]),
-            device=dict(data["device"]),
+            device=parse_object(data["device"]),
             begin_us=begin,
             groups=groups,
-            unsupported=tuple(parse_text(name) for name in data["unsupported"]),
+            unsupported=tuple(parse_text(name) for name in parse_list(data["unsupported"])),
             last_us=begin,
             tally=Tally([group.denominator for group in groups]),
         )
 
     def plan(self, again: CountedContext) -> None:
         """Take over the groups of a later line of the same context, once it could be planned."""
-        if self.windows:
-            raise ValueError("a context is planned again after its first window")
+        if self.groups:
+            raise ValueError("a context is planned twice")
         self.device, self.groups, self.unsupported, self.tally = (
             again.device,
             again.groups,
@@ -112,7 +116,7 @@ class CountedContext:
     def add_window(self, data: dict[str, Any]) -> None:
         """From a ``counts`` line. Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form does not hold."""
         group = parse_whole(data["group"])
-        counts = [parse_count(count) for count in data["counts"]]
+        counts = [parse_count(count) for count in parse_list(data["counts"])]
         if group >= len(self.groups) or len(counts) != len(self.groups[group].metrics):
             raise ValueError("a window is not of a group of its context")
         begin, end = parse_whole(data["begin_us"]), parse_whole(data["end_us"])
@@ -125,9 +129,22 @@ class CountedContext:
     def add_stratum(self, data: dict[str, Any]) -> None:
         """From a part of a ``rollup`` line. Raises as ``add_window`` does."""
         stratum = Stratum.from_json(data, [len(group.metrics) for group in self.groups])
+        for sums in stratum.groups.values():
+            _check_sums(sums)
+        if stratum.end_us < stratum.begin_us:
+            raise ValueError("a stratum ends before it begins")
         self.tally.add_stratum(stratum)
         self.windows += sum(sums.windows for sums in stratum.groups.values())
         self.last_us = max(self.last_us, stratum.end_us)
+
+
+def _check_sums(sums: Sums) -> None:
+    """A sum of squares is at least the square of the mean, and at most that of the sum."""
+    if sums.windows == 0:
+        raise ValueError("a stratum has sums of no windows")
+    for total, squares in zip(sums.sums, sums.squares, strict=True):
+        if not total * total <= squares * sums.windows <= total * total * sums.windows:
+            raise ValueError("a stratum's sums and squares are not of the same windows")
 
 
 def context_of(contexts: Sequence[CountedContext], number: Any) -> CountedContext:

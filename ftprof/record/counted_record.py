@@ -11,43 +11,41 @@ from ftprof.record.device_window import DeviceTotal
 from ftprof.record.interval import Interval
 from ftprof.record.journal import Cell, Journal
 from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info
+from ftprof.record.reasons import contexts_gone, ends_lost, killed_commands, runs_not_ended, time_lost
 from ftprof.record.record import COUNTER_METHODS, Record
 
 SEE_MORE = "--subscribe sees contexts that a program makes itself"
+NO_CONTEXT = f"was used, but no CUDA context on it was counted; {SEE_MORE}"
 
 
-def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str]) -> Record:
-    """Counters have the first word; what operators' formulas gave stands beside. ``lost`` is what nothing bounds."""
+def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str], now_us: int) -> Record:
+    """Counters have the first word; what operators' formulas gave stands beside.
+
+    ``lost`` is what nothing bounds. ``now_us`` bounds the time of processes whose end nobody saw.
+    """
     meters = [journal for journal in processes if journal.header["method"] == "counters"]
     others = [journal for journal in processes if journal.header["method"] != "counters"]
-    result = counted(meters, max((journal.last_us for journal in [*runs, *processes]), default=0))
-    unbounded = list(lost)
-    for journal in meters:
-        unbounded += [f"{journal.identity}: {what}" for what in [*journal.problems, *journal.unseen]]
-    unbounded += _blind_processes(meters, others)
+    unfinished = runs_not_ended(runs)
+    end_us = max([journal.last_us for journal in [*runs, *processes]] + [now_us] * bool(unfinished))
+    result = counted(meters, end_us)
     uncounted = _uncounted_devices(runs, meters)
-    bounded = [
-        f"{total.device.name} was used, but no CUDA context on it was counted; {SEE_MORE}" for total in uncounted
-    ]
-    bounded += [reason for journal in meters for reason in _time_lost(journal)]
+    unbounded = lost + _unbounded(meters, others)
+    bounded = [*killed_commands(runs), *unfinished, *(f"{one.device.name} {NO_CONTEXT}" for one in uncounted)]
+    bounded += time_lost(meters) + ends_lost(meters, end_us)
     high = None if unbounded else result.high
     for device in uncounted:
         high = None if high is None or device.estimate.high is None else high + device.estimate.high
     method, interval = result.total.method, Interval(result.total.low, result.total.value, high)
     if not result.windows:
         method, interval = activity(run_device_totals(runs), high)
+    flops_of = {journal.path: flops for journal, flops in zip(meters, result.flops_of, strict=True)}
     return Record(
         method=method,
         interval=interval,
         complete=not unbounded and not bounded,
-        reasons=tuple(unbounded + bounded),
+        reasons=tuple(unbounded + bounded + contexts_gone(meters)),
         runs=tuple(run_info(journal) for journal in runs),
-        processes=tuple(
-            process_record(
-                journal, result.flops_of.get(str(journal.identity), 0) if journal in meters else journal.flops
-            )
-            for journal in processes
-        ),
+        processes=tuple(process_record(journal, flops_of.get(journal.path, journal.flops)) for journal in processes),
         counts=_cells(result.rows),
         uncounted={},
         policy_inputs=common_inputs(journal.header.get("policy_inputs", {}) for journal in runs),
@@ -67,23 +65,10 @@ def _cells(rows: Iterable[EstimateRow]) -> dict[Cell, tuple[int, int]]:
     return cells
 
 
-def _time_lost(journal: Journal) -> list[str]:
-    """Time in which a context was not counted: the peak-bound over it is in the interval."""
-    reasons = []
-    for context in journal.contexts:
-        by_reason: dict[str, int] = {}
-        for gap in context.gaps:
-            by_reason[str(gap)] = by_reason.get(str(gap), 0) + gap.end_us - gap.begin_us
-        for why, time_us in by_reason.items():
-            where = f"{context.device['device']} of {journal.identity}"
-            reasons.append(f"{why}: {time_us / 1e6:.1f} s not counted on {where}")
-    if journal.torn:
-        reasons.append(f"{journal.identity}: the last line of its journal is torn and was left out")
-    if journal.end is None:
-        reasons.append(
-            f"{journal.identity} was killed or is still running: its last window is lost, and bounded by the peak"
-        )
-    return reasons
+def _unbounded(meters: list[Journal], others: list[Journal]) -> list[str]:
+    reasons = [f"{journal.identity}: {what}" for journal in [*meters, *others] for what in journal.problems]
+    reasons += [f"{journal.identity}: {what}" for journal in meters for what in journal.unseen]
+    return reasons + _blind_processes(meters, others)
 
 
 def _blind_processes(meters: list[Journal], others: list[Journal]) -> list[str]:

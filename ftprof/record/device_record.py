@@ -18,7 +18,7 @@ def device_record(runs: list[Journal], processes: list[Journal], lost: list[str]
     high = sum(bounds, NOTHING).high if bounds else None
     wanted = "gpm" if any(journal.header["method"] == "gpm" for journal in runs) else "peak-bound"
     method, interval = activity(totals, high) if wanted == "gpm" else ("peak-bound", Interval(0, high, high))
-    reasons = lost if interval.value is not None else [*lost, NO_DEVICE]
+    reasons = lost if lost or interval.value is not None else [NO_DEVICE]
     return Record(
         method=method,
         interval=interval,

@@ -12,7 +12,7 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import Any
 
-from ftprof.record.fields import parse_count, parse_text, parse_whole
+from ftprof.record.fields import parse_count, parse_list, parse_text, parse_whole
 from ftprof.record.peaks import peak_flops_per_second
 
 METHODS = ("peak-bound", "gpm")
@@ -146,7 +146,7 @@ class DeviceWindow:
             begin_us=parse_whole(data["begin_us"]),
             end_us=parse_whole(data["end_us"]),
             estimate=Estimate.from_json(data),
-            classes={parse_text(row["class"]): Estimate.from_json(row) for row in data["classes"]},
+            classes={parse_text(row["class"]): Estimate.from_json(row) for row in parse_list(data["classes"])},
             unmeasured_us=parse_whole(data["unmeasured_us"]),
             note=parse_text(data["note"]),
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 ADMIN_REMEDY = (
     "let everybody read them with the module option NVreg_RestrictProfilingToAdminUsers=0 "
-    "(https://developer.nvidia.com/CUPTI_ERROR_INSUFFICIENT_PRIVILEGES), or run as root"
+    "(https://developer.nvidia.com/ERR_NVGPUCTRPERM), or run as root"
 )
 _DOCTOR = "run 'ftprof doctor', and report it if that finds nothing"
 _NOTHING = "nothing to do: the program ended or reset its GPU"
@@ -20,6 +20,12 @@ class Explanation:
 
     reason: str
     remedy: str
+
+    @property
+    def meaning(self) -> str:
+        """The reason without the code's name: what happened, in plain words; empty where nothing is known."""
+        name, _, meaning = self.reason.partition(": ")
+        return meaning if name.isupper() else ""
 
 
 _CUPTI: dict[int, tuple[str, str, str]] = {
@@ -86,7 +92,7 @@ _CUPTI: dict[int, tuple[str, str, str]] = {
     46: ("INVALID_CHIP_NAME", "this CUPTI does not know the chip", _NEW_CUPTI),
     999: (
         "UNKNOWN",
-        "CUPTI gave no reason; from 13.2 on it says this where no driver is loaded",
+        "CUPTI gave no reason",
         _DOCTOR,
     ),
 }

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 _COUNT = re.compile(r"(?:0|[1-9][0-9]{0,59})\Z", re.ASCII)
+_HASH = re.compile(r"[0-9a-f]{64}\Z")
 
 
 def parse_count(value: Any) -> int:
@@ -22,6 +23,32 @@ def parse_whole(value: Any) -> int:
     """A number that fits a JSON number: a time, an id, a size. Raises ``ValueError``."""
     if type(value) is not int or not 0 <= value < 2**53:
         raise ValueError(f"not a whole number: {value!r:.40}")
+    return value
+
+
+def parse_optional_whole(value: Any) -> int | None:
+    """A number as ``parse_whole`` takes it, or ``None`` for null. Raises ``ValueError``."""
+    return None if value is None else parse_whole(value)
+
+
+def parse_list(value: Any) -> list[Any]:
+    """A list; of a text or an object one could otherwise go through the characters or keys. Raises ``ValueError``."""
+    if not isinstance(value, list):
+        raise ValueError(f"not a list: {value!r:.40}")
+    return value
+
+
+def parse_object(value: Any) -> dict[str, Any]:
+    """An object, copied. Raises ``ValueError``."""
+    if not isinstance(value, dict):
+        raise ValueError(f"not an object: {value!r:.40}")
+    return dict(value)
+
+
+def parse_hash(value: Any) -> str:
+    """A SHA-256 in hexadecimal digits. Raises ``ValueError``."""
+    if not isinstance(value, str) or not _HASH.match(value):
+        raise ValueError(f"not a hash: {value!r:.70}")
     return value
 
 

@@ -12,10 +12,19 @@ from ftprof.errors import UntrustedInput
 from ftprof.record.canonical import FIRST_HASH, canonical, chained_hash
 from ftprof.record.counted_context import AbnormalGap, CountedContext, context_of
 from ftprof.record.device_window import DeviceWindow
-from ftprof.record.fields import parse_count, parse_text, parse_whole
+from ftprof.record.fields import (
+    parse_count,
+    parse_hash,
+    parse_list,
+    parse_object,
+    parse_optional_whole,
+    parse_text,
+    parse_whole,
+)
 
 JOURNAL_SCHEMA = "ftprof.journal/1"
 JOURNALS = "*.journal"
+METHODS = ("counters", "gpm", "analytic", "peak-bound")
 _KINDS = frozenset(
     (
         "header",
@@ -153,14 +162,40 @@ def _broken(path: Path, number: int, why: str) -> UntrustedInput:
 def _begin(path: Path, line: dict[str, Any]) -> Journal:
     if line["kind"] != "header" or line["schema"] != JOURNAL_SCHEMA:
         raise ValueError(f"the first line is no header of {JOURNAL_SCHEMA}")
-    for key in ("host", "boot", "run", "method"):
-        parse_text(line[key])
-    for key in ("pid", "start_ticks", "time_us"):
-        parse_whole(line[key])
-    if line["role"] not in ("process", "run"):
-        raise ValueError("no role")
-    devices = [dict(device) for device in line["devices"]]
+    devices = _check_program(line)
+    if line["role"] == "run":
+        for word in parse_list(line["command"]):
+            parse_text(word)
+        parse_object(line["policy_inputs"])
+        parse_text(line["software"]["ftprof"])
     return Journal(path, line, last_us=line["time_us"], devices=devices)
+
+
+def _check_program(line: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a ``header`` and a ``program`` line have in common; its devices."""
+    for key in ("host", "boot", "run"):
+        parse_text(line[key])
+    for key in ("pid", "start_ticks", "parent_pid", "time_us"):
+        parse_whole(line[key])
+    if line["role"] not in ("process", "run") or line["method"] not in METHODS:
+        raise ValueError("no role, or no method")
+    if line["rank"] is not None:
+        for number in parse_object(line["rank"]).values():
+            parse_whole(number)
+    for text in parse_object(line["software"]).values():
+        if text is not None:
+            parse_text(text)
+    for name in parse_list(line["unwatched"]):
+        parse_text(name)
+    return _devices(line)
+
+
+def _devices(line: dict[str, Any]) -> list[dict[str, Any]]:
+    devices = [parse_object(device) for device in parse_list(line["devices"])]
+    for device in devices:
+        for name in ("device", "name"):
+            parse_text(device[name])
+    return devices
 
 
 def _enter(journal: Journal, line: dict[str, Any]) -> None:
@@ -169,17 +204,20 @@ def _enter(journal: Journal, line: dict[str, Any]) -> None:
     if kind == "window":
         journal.windows += 1
         journal.last_us = parse_whole(line["end_us"])
-        journal.devices += [dict(device) for device in line["devices"]]
+        journal.devices += _devices(line)
         _add_window(journal, line)
     elif kind == "problem":
         journal.problems.append(parse_text(line["what"]))
     elif kind == "program":
+        _check_program(line)
         journal.programs.append(line)
         journal.earlier_contexts = len(journal.contexts)
     elif kind == "end":
         journal.end = line
         journal.last_us = parse_whole(line["time_us"])
         parse_text(line["reason"])
+        if journal.header["role"] == "run":
+            parse_whole(line["exit_code"])
     elif kind == "header":
         raise ValueError("a second header")
     else:
@@ -205,10 +243,11 @@ def _enter_counts(journal: Journal, line: dict[str, Any]) -> None:
 
 def _enter_rollup(journal: Journal, line: dict[str, Any]) -> None:
     """What it replaces is gone: its head and number of lines stay in the chain."""
-    parse_text(line["replaces_head"])
+    parse_hash(line["replaces_head"])
     parse_whole(line["replaced_lines"])
+    parse_whole(line["first_us"])
     before = sum(context.windows for context in journal.contexts)
-    for row in line["strata"]:
+    for row in parse_list(line["strata"]):
         context_of(journal.contexts[journal.earlier_contexts :], row["context"]).add_stratum(row)
     journal.windows += sum(context.windows for context in journal.contexts) - before
     journal.last_us = max(journal.last_us, parse_whole(line["last_us"]))
@@ -221,7 +260,8 @@ def _enter_gap(journal: Journal, line: dict[str, Any]) -> None:
 
 
 def _enter_unseen(journal: Journal, line: dict[str, Any]) -> None:
-    where = f"{parse_text(line['device'])}: " if line["device"] else ""
+    parse_optional_whole(line["context"])
+    where = f"{line['device']}: " if parse_text(line["device"]) else ""
     journal.unseen.append(where + parse_text(line["what"]))
 
 
@@ -240,11 +280,11 @@ _ENTER_COUNTERS = {
 
 
 def _add_window(journal: Journal, line: dict[str, Any]) -> None:
-    for row in line["counts"]:
+    for row in parse_list(line["counts"]):
         cell = Cell(parse_text(row["operator"]), parse_text(row["precision"]), parse_text(row["device"]))
         calls, flops = journal.counts.get(cell, (0, 0))
         journal.counts[cell] = (calls + parse_count(row["calls"]), flops + parse_count(row["flops"]))
-    for row in line["uncounted"]:
+    for row in parse_list(line["uncounted"]):
         family = None if row["family"] is None else parse_text(row["family"])
         work = UncountedWork(parse_text(row["kind"]), parse_text(row["name"]), family)
         journal.uncounted[work] = journal.uncounted.get(work, 0) + parse_count(row["calls"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from ftprof.record.device_record import device_record
 from ftprof.record.interval import Interval
 from ftprof.record.journal import JOURNALS, Cell, Journal, ProcessIdentity, UncountedWork, read_journal
 from ftprof.record.parts import common_inputs, process_record, run_info
+from ftprof.record.reasons import killed_commands, run_problems, runs_not_ended
 from ftprof.record.record import ProcessRecord, Record, RunInfo
 
 NO_PROCESS = "no Python process that imports torch was seen"
@@ -20,8 +22,11 @@ NO_FORMULA = "what ran has no formula (see 'not counted')"
 NO_WORK = "torch was imported, but no operator ran"
 
 
-def merge_journals(folder: Path) -> Record:
+def merge_journals(folder: Path, now_us: int | None = None) -> Record:
     """The record of a run directory.
+
+    ``now_us`` (microseconds since the epoch; by default the time of the call) bounds the time of processes whose end
+    nobody saw, since the ftprof that wrapped them was killed too.
 
     Raises ``UntrustedInput`` where the folder holds no journal, where one does not verify, or where two journals
     are of the same process.
@@ -38,21 +43,24 @@ def merge_journals(folder: Path) -> Record:
     processes = [journal for journal in read if journal.header["role"] == "process"]
     refuse_twice(((journal.identity, journal.header["method"]), journal.path.name) for journal in processes)
     lost = [f"{path.name}: killed before its first line was written" for path, j in journals if j is None]
-    lost += _failures(folder / "failures.txt") + _run_reasons(runs)
-    record = _record_of(runs, processes, lost)
+    lost += _failures(folder / "failures.txt") + run_problems(runs)
+    record = _record_of(runs, processes, lost, time.time_ns() // 1000 if now_us is None else now_us)
     return replace(record, reasons=(*record.reasons, *_notes(runs, processes)))
 
 
-def _record_of(runs: list[Journal], processes: list[Journal], lost: list[str]) -> Record:
+def _record_of(runs: list[Journal], processes: list[Journal], lost: list[str], now_us: int) -> Record:
     """By the best method that counted anything. ``lost`` says why work may be missing."""
     if any(journal.header["method"] == "counters" and journal.contexts for journal in processes):
-        return counted_record(runs, processes, lost)
-    lost = [*lost, *(reason for journal in processes for reason in _process_reasons(journal))]
+        return counted_record(runs, processes, lost, now_us)
+    lost = [*lost, *killed_commands(runs), *runs_not_ended(runs)]
+    lost += [reason for journal in processes for reason in _process_reasons(journal)]
     watched = {journal.header["method"] for journal in runs if journal.device_windows}
     if watched & {"gpm", "peak-bound"}:
         return device_record(runs, processes, lost)
-    if "counters" in watched and not any(journal.flops for journal in processes):
-        return device_record(runs, processes, [*lost, f"no CUDA context was counted; {SEE_MORE}"])
+    if any(journal.header["method"] == "counters" for journal in runs) and not any(j.flops for j in processes):
+        seen = [f"no CUDA context was counted; {SEE_MORE}"] if watched else []
+        record = device_record(runs, processes, lost + seen)
+        return record if record.interval.value is not None else replace(record, method="counters")
     return _analytic_record(
         reasons=lost,
         runs=tuple(run_info(journal) for journal in runs),
@@ -134,19 +142,6 @@ def _analytic_record(
         unwatched=tuple(sorted(unwatched)),
         policy_inputs=policy_inputs,
     )
-
-
-def _run_reasons(runs: list[Journal]) -> list[str]:
-    if not runs:
-        return ["the journal of the ftprof that wrapped the run is missing"]
-    reasons = []
-    for journal in runs:
-        reasons += [f"ftprof on {journal.header['host']}: {problem}" for problem in journal.problems]
-        if journal.end is None:
-            reasons.append(
-                f"the ftprof that wrapped the run on {journal.header['host']} was killed or is still running"
-            )
-    return reasons
 
 
 def _process_reasons(journal: Journal) -> list[str]:

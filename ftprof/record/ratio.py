@@ -107,8 +107,8 @@ class Counts:
 class Extrapolated:
     """Counts that no window of the group saw, by where they were, and the standard error of ``rotation``.
 
-    Not ``linked``: patched code counted something, and no link window says how many cycles that stands for. ``missed``
-    is the least that the high end has to allow for.
+    Not ``linked``: there are counts without a denominator, or counts in patched code and no link window that says how
+    many cycles these stand for. ``missed`` is the least that the high end has to allow for.
     """
 
     rotation: int
@@ -126,6 +126,7 @@ class Extrapolated:
 
 
 NOTHING = Extrapolated(0, 0, 0, 0.0, math.inf)
+UNLINKED = Extrapolated(0, 0, 0, 0.0, math.inf, linked=False)
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class Pooled:
         return max(residuals, 0.0) / self.count / self.count * self.windows / (self.windows - 1)
 
 
-def linked(patched: Pooled, link: Pooled | None, cycles: tuple[int, int, int]) -> Extrapolated:
+def extrapolate_patched(patched: Pooled, link: Pooled | None, cycles: tuple[int, int, int]) -> Extrapolated:
     """Counts in windows of patched code, extended by their instructions to the cycles of rotation, edges and gaps.
 
     Counts are instructions of one kind, so never more than all: as far as three windows could have missed the rest, the
@@ -169,8 +170,8 @@ def linked(patched: Pooled, link: Pooled | None, cycles: tuple[int, int, int]) -
     """
     if patched.count == 0:
         return NOTHING
-    if link is None or link.count == 0 or patched.divisors == 0:
-        return Extrapolated(0, 0, 0, 0.0, 0.0, linked=False)
+    if link is None or 0 in (link.count, link.divisors, patched.divisors):
+        return UNLINKED
     an_instruction = min(patched.ratio, Fraction(1))
     a_cycle = Fraction(link.count, link.divisors)
     rotation, edges, gaps = (round(an_instruction * a_cycle * number) for number in cycles)
@@ -213,13 +214,15 @@ def extrapolate(strata: Sequence[Seen], counts: Sequence[Counts]) -> Extrapolate
     """
     rotation = edges = gaps = 0
     variance = spread = reached = squares = 0.0
+    linked = True
     reach = _neighbourhoods(len(strata))
     for cell in joined([seen.windows for seen in strata], WINDOWS_OF_RATIO):
         count = sum(counts[h].total for h in cell)
         divisors = sum(strata[h].divisors for h in cell)
-        if count == 0 or divisors == 0:
-            continue
         unseen = sum(strata[h].unseen for h in cell)
+        if divisors == 0:
+            linked = linked and (count == 0 or unseen == 0)
+            continue
         rotation += rounded(count * unseen, divisors)
         edges += rounded(count * sum(strata[h].edges for h in cell), divisors)
         gaps += rounded(count * sum(strata[h].gaps for h in cell), divisors)
@@ -238,7 +241,7 @@ def extrapolate(strata: Sequence[Seen], counts: Sequence[Counts]) -> Extrapolate
         variance * variance / spread if spread > 0 else math.inf,
         reached * reached / squares + 1 if squares > 0 else math.inf,
     )
-    return Extrapolated(rotation, edges, gaps, math.sqrt(variance), degrees)
+    return Extrapolated(rotation, edges, gaps, math.sqrt(variance), degrees, linked)
 
 
 def _neighbourhoods(number: int) -> list[range]:

@@ -11,7 +11,7 @@ from typing import Any
 from ftprof.errors import UntrustedInput
 from ftprof.record.canonical import FIRST_HASH, digest
 from ftprof.record.counted import FLOATING, EstimateRow, PrecisionRow
-from ftprof.record.fields import parse_count, parse_text, parse_whole
+from ftprof.record.fields import parse_count, parse_list, parse_object, parse_text, parse_whole
 from ftprof.record.interval import Interval
 from ftprof.record.journal import Cell, ProcessIdentity, UncountedWork
 
@@ -39,8 +39,8 @@ class ProcessRecord:
     journal_head: str
 
     def counts_in(self, method: str) -> bool:
-        """Whether its operations are in a total of this method."""
-        return (self.method in COUNTER_METHODS) == (method in COUNTER_METHODS)
+        """Whether its operations are in a total of this method: not beside what counts whole devices."""
+        return self.method == method or {self.method, method} <= {*COUNTER_METHODS}
 
     def to_json(self) -> dict[str, Any]:
         """As the record's schema has it."""
@@ -118,7 +118,7 @@ class RunInfo:
         """Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form is not the schema's."""
         return cls(
             run=parse_text(data["run"]),
-            command=tuple(parse_text(word) for word in data["command"]),
+            command=tuple(parse_text(word) for word in parse_list(data["command"])),
             host=parse_text(data["host"]),
             began_us=parse_whole(data["began_us"]),
             ended_us=None if data["ended_us"] is None else parse_whole(data["ended_us"]),
@@ -222,17 +222,17 @@ class Record:
                 None if data["high"] is None else parse_count(data["high"]),
             ),
             complete=data["complete"],
-            reasons=tuple(parse_text(reason) for reason in data["reasons"]),
+            reasons=tuple(parse_text(reason) for reason in parse_list(data["reasons"])),
             runs=tuple(RunInfo.from_json(run) for run in data["runs"]),
             processes=tuple(ProcessRecord.from_json(process) for process in data["processes"]),
             counts={_cell(row): (parse_count(row["calls"]), parse_count(row["flops"])) for row in data["counts"]},
             uncounted={_work(row): parse_count(row["calls"]) for row in data["not_counted"]},
-            unwatched=tuple(parse_text(name) for name in data["not_watched"]),
+            unwatched=tuple(parse_text(name) for name in parse_list(data["not_watched"])),
             policy_inputs=dict(data["policy_inputs"]),
             verdicts=tuple(dict(verdict) for verdict in data["verdicts"]),
             estimates=tuple(EstimateRow.from_json(row) for row in data["estimates"]),
             precisions=tuple(PrecisionRow.from_json(row) for row in data["precisions"]),
-            cross_checks=tuple(dict(check) for check in data["cross_checks"]),
+            cross_checks=tuple(_cross_check(check) for check in parse_list(data["cross_checks"])),
         )
         record.check_sums(data["by_precision"])
         return record
@@ -317,6 +317,16 @@ def _one_of(allowed: tuple[str, ...], value: Any) -> str:
     if value not in allowed:
         raise ValueError(f"{value!r:.40} is none of {', '.join(allowed)}")
     return str(value)
+
+
+def _cross_check(data: Any) -> dict[str, Any]:
+    check = parse_object(data)
+    _one_of(METHODS, check["method"])
+    if check["device"] is not None:
+        parse_text(parse_object(check["device"])["name"])
+    value, high = (None if check[end] is None else parse_count(check[end]) for end in ("flops", "high"))
+    Interval(parse_count(check["low"]), value, high)
+    return check
 
 
 def _cell(row: dict[str, Any]) -> Cell:

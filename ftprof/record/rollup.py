@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ftprof.record.fields import parse_count, parse_whole
+from ftprof.record.fields import parse_count, parse_list, parse_whole
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Sums:
     @classmethod
     def from_json(cls, data: dict[str, Any], metrics: int) -> Sums:
         """Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form is not that of a ``rollup`` line."""
-        lists = [[parse_count(number) for number in data[name]] for name in ("sums", "squares", "products")]
+        lists = [[parse_count(number) for number in parse_list(data[name])] for name in ("sums", "squares", "products")]
         if any(len(numbers) != metrics for numbers in lists):
             raise ValueError(f"sums of another number of metrics than {metrics}")
         return cls(parse_whole(data["windows"]), parse_whole(data["time_us"]), *lists)
@@ -100,7 +100,7 @@ class Stratum:
         Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form does not hold.
         """
         stratum = cls(parse_whole(data["stratum"]), parse_whole(data["begin_us"]), parse_whole(data["end_us"]))
-        for row in data["groups"]:
+        for row in parse_list(data["groups"]):
             group = parse_whole(row["group"])
             if group >= len(metrics) or group in stratum.groups:
                 raise ValueError(f"group {group} is not of this context, or comes twice in a stratum")

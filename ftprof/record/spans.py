@@ -71,9 +71,9 @@ class Context:
 class Span:
     """A stratum with the time up to the next one, and before the first. Times in microseconds.
 
-    ``slots`` is the number of all windows. ``windows``, ``time_us`` and ``cycles`` are those of the hardware windows, of
-    which there is at least one; ``patched_cycles`` are what the instructions in windows of patched code amount to. In
-    ``edges_us`` nobody counted; in ``gaps_us`` neither, and the neighbours' rate cannot be trusted.
+    ``slots`` is the number of all windows. ``windows``, ``time_us`` and ``cycles`` are those of the hardware windows,
+    of which there is at least one; ``patched_cycles`` are what the instructions in windows of patched code amount to.
+    In ``edges_us`` nobody counted; in ``gaps_us`` neither, and the neighbours' rate cannot be trusted.
     """
 
     groups: dict[int, Sums]
@@ -193,7 +193,7 @@ def _add_patched_cycles(context: Context, spans: list[Span]) -> None:
                 continue
             sums = span.groups[patched]
             executed = sums.sums[context.groups[patched].denominator]
-            if link is not None and link.count > 0:
+            if link is not None and link.count > 0 and link.divisors > 0:
                 span.patched_cycles = rounded(executed * link.divisors, link.count)
             elif executed > 0 or link is None or link.windows == 0:
                 span.gaps_us += sums.time_us

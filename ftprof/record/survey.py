@@ -23,6 +23,7 @@ from fractions import Fraction
 
 from ftprof.record.ratio import (
     NOTHING,
+    UNLINKED,
     WINDOWS_OF_RATIO,
     WINDOWS_OF_SHARE,
     WINDOWS_OF_STRATUM,
@@ -31,9 +32,9 @@ from ftprof.record.ratio import (
     Hideout,
     Seen,
     extrapolate,
+    extrapolate_patched,
     hidden,
     joined,
-    linked,
 )
 from ftprof.record.rollup import Sums
 from ftprof.record.spans import Context, Metric, Span, link_of, pooled, spans_of
@@ -205,9 +206,11 @@ class _View:
         self._divisor = self._group.denominator
         nothing = Sums.empty(len(self._group.metrics))
         self._sums = [span.groups.get(index, nothing) for span in spans]
-        self._time_us = sum(sums.time_us for sums in self._sums)
-        self._length_us = max(context.end_us - context.begin_us, 0)
-        self._edges_us = sum(span.edges_us for span in spans)
+        self._whole = Sums.empty(len(self._group.metrics))
+        for stratum in context.strata:
+            self._whole.add(stratum.groups.get(index, nothing))
+        self._time_us = self._whole.time_us
+        self._length_us = max(context.end_us - context.begin_us, self._time_us)
         # What no neighbour's rate is trusted for: a peak bounds it, or nothing.
         self._gaps_us = sum(span.gaps_us for span in spans) if spans else self._length_us
         self._hideouts = self._places()
@@ -217,9 +220,9 @@ class _View:
     def estimate(self, number: int) -> Estimate:
         """Of the metric with this index."""
         metric = self._group.metrics[number]
-        measured = sum(sums.sums[number] for sums in self._sums)
+        measured = self._whole.sums[number]
         peak = self._context.peaks.get(metric.name)
-        extrapolated = self._extrapolate(number) if measured else NOTHING
+        extrapolated = NOTHING if measured == 0 else self._extrapolate(number) if self._spans else UNLINKED
         errors = self._errors(extrapolated, peak) if measured else self._limits(peak)
         gaps = extrapolated.edges + extrapolated.gaps
         seen = measured + extrapolated.rotation
@@ -230,7 +233,7 @@ class _View:
             metric=metric,
             group=self._index,
             role=self._group.role,
-            windows=sum(sums.windows for sums in self._sums),
+            windows=self._whole.windows,
             measured=measured,
             rotation=extrapolated.rotation,
             gaps=gaps,
@@ -289,7 +292,7 @@ class _View:
         if self._group.is_patched:
             mine = sum(span.patched_cycles for span in self._spans)
         else:
-            mine = sum(sums.sums[self._divisor] for sums in self._sums)
+            mine = self._whole.sums[self._divisor]
         return Fraction(mine, cycles) if cycles else Fraction(0)
 
     def _extrapolate(self, number: int) -> Extrapolated:
@@ -337,7 +340,7 @@ class _View:
                 sum(span.edge_cycles for span in spans),
                 sum(span.gap_cycles for span in spans),
             )
-            parts.append(linked(pooled(spans, self._context, self._index, number), link, cycles))
+            parts.append(extrapolate_patched(pooled(spans, self._context, self._index, number), link, cycles))
         return Extrapolated(
             rotation=sum(part.rotation for part in parts),
             edges=sum(part.edges for part in parts),

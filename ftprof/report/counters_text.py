@@ -24,31 +24,32 @@ def coverage_line(record: Record) -> str:
 def uncounted_line(record: Record) -> str:
     """What no window looked for, and what was looked for and not seen. Both are limited in the interval."""
     rows = [row for row in record.precisions if row.kind in FLOATING]
-    blind = [row for row in rows if not row.time_share]
-    zeros = [row for row in rows if row.upper_limit is not None and row.time_share]
+    blind = [row for row in rows if not row.time_share and not row.measured]
+    zeros = [row for row in rows if not row.measured and row.time_share]
     parts = []
     if not rows:
-        parts.append("everything: see the reasons")
+        parts.append("everything")
     if blind:
-        parts.append(f"no window for {_names(blind)}")
+        parts.append(f"never looked for: {_names(blind)}")
     if zeros:
-        parts.append(f"only zeros seen of {_names(zeros)}")
+        parts.append(f"looked for and not seen: {_names(zeros)}")
     return "; ".join(parts) or "nothing that was seen"
 
 
 def precision_table(record: Record) -> list[str]:
-    """One line for each precision: the figure, its parts, its interval, both coverages."""
+    """For each precision: the figure with its interval, its parts, and both coverages."""
     lines = []
     for row in record.precisions:
-        if row.flops:
-            extrapolated = f", {_figure(row.rotation)} over rotation, {_figure(row.gaps)} over gaps"
-            figure = f"{row.flops} FLOPs ({_figure(row.measured)} measured{extrapolated})"
-        else:
-            limit = "not known" if row.upper_limit is None else _figure(row.upper_limit)
-            figure = f"nothing seen, upper limit {limit}"
-        interval = f"[{_figure(row.low)}, {'no upper end' if row.high is None else _figure(row.high)}]"
         shares = f"{percent(row.time_share)} of the time, {percent(row.cycles_share)} of SM-active cycles"
-        lines += [f"  {name_of(row)}: {figure}", f"    interval {interval}; {shares}"]
+        high = "no upper end" if row.high is None else _figure(row.high)
+        if row.flops:
+            lines.append(f"  {name_of(row)}: {row.flops} FLOPs, interval [{_figure(row.low)}, {high}]")
+            parts = f"{_figure(row.rotation)} over rotation, {_figure(row.gaps)} over gaps"
+            lines.append(f"    {_figure(row.measured)} measured, {parts}; {shares}")
+        else:
+            limit = "nothing bounds it" if row.high is None else f"at most {high}"
+            seen = f"none seen, {limit}; {shares}" if row.time_share else f"never looked for, {limit}"
+            lines.append(f"  {name_of(row)}: {seen}")
     return lines
 
 

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from ftprof.policy.verdict import Verdict, difference_notice
 from ftprof.quantity import two_figures
@@ -24,14 +25,16 @@ METHOD_MEANING = {
 }
 _LABEL = 14
 _WIDTH = 79
+_LINES = 15
 
 
 def closing_block(record: Record, verdicts: Sequence[Verdict], where: Path, program: str = "ftprof") -> list[str]:
     """At most 15 lines: what was counted, how, the verdicts, what was not counted, and what to run next.
 
-    ``program`` is how the user can call ftprof. Lines are cut to 79 columns, but for the total and for paths.
+    ``program`` is how the user can call ftprof. Lines are cut to 79 columns, but for paths. What is incomplete gets the
+    lines that the rest leaves free.
     """
-    lines = [f"ftprof: {_total(record)}"]
+    lines = _total_lines(record)
     if record.interval.value is not None:
         if record.counts:
             lines.append(_field("by precision", _shares(record.by_precision)))
@@ -45,12 +48,12 @@ def closing_block(record: Record, verdicts: Sequence[Verdict], where: Path, prog
     codes = [run.exit_code for run in record.runs if run.exit_code]
     if codes:
         lines.append(_field("command", f"exit code {codes[0]}: this is what ran until then"))
-    if record.reasons:
-        lines.append(_field("" if record.complete else "incomplete", _first(record.reasons)))
-    lines.append(_field("not counted", uncounted_text(record)))
-    lines.append(f"  {'record':<{_LABEL}}{where}")
-    lines.append(f"  {'next':<{_LABEL}}{program} report {where}")
-    return lines
+    last = [f"  {'record':<{_LABEL}}{where}", f"  {'next':<{_LABEL}}{program} report {where}"]
+    free = _LINES - len(lines) - len(last)
+    label = "incomplete" if not record.complete else "note" if record.interval.value is not None else ""
+    lines += _fields(label, _fitting(record.reasons, free - 1))
+    left = max(_LINES - len(lines) - len(last), 1)
+    return lines + _fields("not counted", _wrap(uncounted_text(record), max_lines=left, placeholder=" ...")) + last
 
 
 def report_text(record: Record, verdict_lines: Sequence[str]) -> str:
@@ -61,13 +64,15 @@ def report_text(record: Record, verdict_lines: Sequence[str]) -> str:
         lines += ["", "Precisions", *precision_table(record)]
     rows = "counter" if record.precisions else "operator"
     for title, sums in (("precision", record.by_precision), (rows, record.by_operator)):
-        lines += ["", f"By {title} (FLOPs)", *_table(sums)]
+        if sums or record.method == "analytic":
+            lines += ["", f"By {title} (FLOPs)", *_table(sums)]
     lines += ["", "Processes"]
     lines += [
         f"  {process.identity}{_rank(process.rank)}: {process.flops} FLOPs in {process.windows} windows, "
         f"ended: {process.end or 'never'}"
         for process in record.processes
     ] or ["  none"]
+    lines += _software(record)
     for run in record.runs:
         code = "unknown" if run.exit_code is None else str(run.exit_code)
         lines += ["", f"Command: {' '.join(run.command)}", f"  on {run.host}, exit code {code}, ftprof {run.ftprof}"]
@@ -79,7 +84,8 @@ def report_text(record: Record, verdict_lines: Sequence[str]) -> str:
     lines += _cross_checks(record)
     if record.reasons:
         lines += ["", "Incomplete because" if not record.complete else "Note"]
-        lines += [f"  {reason}" for reason in record.reasons]
+        for reason in record.reasons:
+            lines += textwrap.wrap(reason, 100, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
     return "\n".join(lines)
 
 
@@ -89,15 +95,19 @@ def coverage_text(record: Record) -> str:
         return "not applicable: calls are counted, not time"
     if record.method in COUNTER_METHODS:
         return coverage_line(record)
+    if any(process.method in COUNTER_METHODS for process in record.processes):
+        return "none: no counter was read"
     return "not applicable: whole devices are watched"
 
 
 def devices_text(record: Record) -> str:
     """The devices by name, and by how many processes."""
-    names: dict[str, None] = {}
+    devices: dict[str, dict[str, str]] = {}  # by name: what tells one from another, and what to call it
     for process in record.processes:
         for device in process.devices:
-            names[f"{device['device']} ({device['name']})" if device.get("name") else str(device["device"])] = None
+            key = str(device.get("uuid") or f"{process.identity.host} {device['device']}")
+            devices.setdefault(str(device.get("name") or ""), {})[key] = str(device["device"])
+    names = [_devices(name, list(dict.fromkeys(same.values())), len(same)) for name, same in devices.items()]
     count = len(record.processes)
     counted = sum(1 for process in record.processes if process.flops)
     some = f" ({counted} counted work)" if 0 < counted < count else ""
@@ -128,15 +138,37 @@ def uncounted_text(record: Record) -> str:
     return "; ".join(parts) or "nothing that was seen"
 
 
-def _total(record: Record) -> str:
+def _devices(name: str, devices: list[str], count: int) -> str:
+    listed = ", ".join(devices[:3]) + (", ..." if len(devices) > 3 else "")
+    if not name:
+        return listed
+    return f"{listed} ({name})" if count == 1 else f"{count} x {name} ({listed})"
+
+
+def _software(record: Record) -> list[str]:
+    """The CUPTI and the driver that counted, or should have, each once."""
+    found: dict[str, None] = {}
+    for process in record.processes:
+        software = process.software
+        if process.method in COUNTER_METHODS and software.get("cupti"):
+            where = ", ".join(str(software[key]) for key in ("cupti_origin", "cupti_path") if software.get(key))
+            found[f"  CUPTI {software['cupti']} ({where}), driver {software.get('driver') or 'not known'}"] = None
+    return ["", "CUPTI and driver", *found] if found else []
+
+
+def _total_lines(record: Record) -> list[str]:
     value = record.interval.value
     if value is None:
-        return "nothing was counted"
+        return ["ftprof: nothing was counted"]
     if record.method == "peak-bound":
-        return f"at most {two_figures(Fraction(value))} FLOP executed ({value})"
+        return [f"ftprof: at most {two_figures(Fraction(value))} FLOP executed ({value})"]
+    total = f"ftprof: {two_figures(Fraction(value))} FLOP executed ({value})"
     low, high = record.interval.low, record.interval.high
-    interval = "" if low == value == high else f", interval [{low}, {'no upper end' if high is None else high}]"
-    return f"{two_figures(Fraction(value))} FLOP executed ({value}){interval}"
+    if low == value == high:
+        return [total]
+    interval = f"[{low}, {'no upper end' if high is None else high}]"
+    one = f"{total}, interval {interval}"
+    return [one] if len(one) <= _WIDTH else [total, f"  {'interval':<{_LABEL}}{interval}"]
 
 
 def _verdict(verdict: Verdict) -> str:
@@ -195,9 +227,26 @@ def _rank(rank: dict[str, int] | None) -> str:
     return f" (rank {rank['rank']}" + (f" of {rank['world_size']})" if "world_size" in rank else ")")
 
 
-def _first(reasons: Sequence[str]) -> str:
-    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-    return (reasons[0] if reasons else "no reason recorded") + more
+def _fitting(reasons: Sequence[str], most: int) -> list[str]:
+    """The first reasons, as many as there are lines for; of the first at least the beginning."""
+    for count in range(min(len(reasons), most), 0, -1):
+        more = _more(len(reasons) - count)
+        lines = [line for reason in reasons[: count - 1] for line in _wrap(reason)] + _wrap(reasons[count - 1] + more)
+        if len(lines) <= most:
+            return lines
+    return _wrap(reasons[0], max_lines=most, placeholder=" ..." + _more(len(reasons) - 1)) if reasons else []
+
+
+def _fields(label: str, lines: Sequence[str]) -> list[str]:
+    return [f"  {'' if number else label:<{_LABEL}}{line}" for number, line in enumerate(lines)]
+
+
+def _more(count: int) -> str:
+    return f" (and {count} more)" if count else ""
+
+
+def _wrap(text: str, **limits: Any) -> list[str]:
+    return textwrap.wrap(text, _WIDTH - _LABEL - 2, break_long_words=False, break_on_hyphens=False, **limits)
 
 
 def _field(label: str, text: str) -> str:

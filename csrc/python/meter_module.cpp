@@ -1,0 +1,188 @@
+// The meter of ftprof.count() for Python. The GIL is released around every call that may wait.
+#include "python/meter_module.h"
+
+#include <pybind11/stl.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "counters/metric_catalogue.h"
+#include "journal/json_line.h"
+#include "python/context_meter.h"
+#include "python/cuda_contexts.h"
+#include "python/loaded_cupti.h"
+
+namespace ftprof {
+namespace {
+
+namespace py = pybind11;
+using counters::CountedContext;
+using std::chrono::microseconds;
+
+using NoGil = py::call_guard<py::gil_scoped_release>;
+
+microseconds Microseconds(double seconds) {
+  return microseconds(static_cast<std::int64_t>(seconds * 1e6));
+}
+
+template <typename Counts>
+py::list Decimals(const Counts& counts) {
+  py::list texts;
+  for (const auto count : counts) texts.append(journal::Decimal(count));
+  return texts;
+}
+
+// The dictionaries have the form of a journal's lines, and are read by the same code.
+
+py::list GroupParts(const counters::Stratum& stratum) {
+  py::list groups;
+  for (const auto& [group, sums] : stratum.groups) {
+    py::dict part;
+    part["group"] = group;
+    part["windows"] = sums.windows;
+    part["time_us"] = sums.time_us;
+    part["sums"] = Decimals(sums.sums);
+    part["squares"] = Decimals(sums.squares);
+    part["products"] = Decimals(sums.products);
+    groups.append(part);
+  }
+  return groups;
+}
+
+py::list StratumParts(const Findings& findings) {
+  py::list strata;
+  for (const auto& [number, stratum] : findings.strata) {
+    py::dict part;
+    part["stratum"] = number;
+    part["begin_us"] = stratum.begin_us;
+    part["end_us"] = stratum.end_us;
+    part["groups"] = GroupParts(stratum);
+    strata.append(part);
+  }
+  return strata;
+}
+
+py::list GapParts(const Findings& findings) {
+  py::list gaps;
+  for (const counters::Gap& gap : findings.gaps) {
+    py::dict part;
+    part["begin_us"] = gap.begin_us;
+    part["end_us"] = gap.end_us;
+    part["reason"] = gap.error.name();
+    part["call"] = gap.error.call();
+    part["code"] = gap.error.code();
+    part["remedy"] = gap.error.remedy();
+    gaps.append(part);
+  }
+  return gaps;
+}
+
+py::list MetricParts(const counters::Group& group) {
+  py::list metrics;
+  for (const std::string& name : group.metrics) {
+    const counters::Metric* metric = counters::FindMetric(name);
+    py::dict part;
+    part["name"] = name;
+    part["precision"] = metric->precision;
+    part["kind"] = KindName(metric->kind);
+    part["weight"] = metric->weight;
+    metrics.append(part);
+  }
+  return metrics;
+}
+
+py::dict ContextPart(const CountedContext& context) {
+  py::dict device;
+  device["device"] = "cuda:" + std::to_string(context.device.ordinal);
+  device["name"] = context.device.name;
+  device["uuid"] = context.device.uuid;
+  device["capability"] = context.device.capability;
+  device["chip"] = context.plan.chip;
+  device["multiprocessors"] = context.device.multiprocessors;
+  device["clock_khz"] = context.device.clock_khz;
+  py::list groups;
+  for (const counters::Group& group : context.plan.groups) {
+    py::dict part;
+    part["role"] = RoleName(group.role);
+    part["metrics"] = MetricParts(group);
+    groups.append(part);
+  }
+  py::list unsupported;
+  for (const auto& metric : context.plan.unsupported) unsupported.append(metric.metric);
+  py::dict part;
+  part["device"] = device;
+  part["groups"] = groups;
+  part["unsupported"] = unsupported;
+  part["begin_us"] = context.begin_us;
+  return part;
+}
+
+std::unique_ptr<ContextMeter> MakeMeter(
+    const FoundContext& context, std::uint64_t seed,
+    std::optional<std::pair<std::int64_t, std::int64_t>> slots) {
+  counters::MeterSettings settings;
+  settings.seed = seed;
+  if (slots) {
+    settings.schedule.first_slot_us = slots->first;
+    settings.schedule.longest_slot_us = slots->second;
+    // Tests cannot wait for what a training can.
+    settings.first_retry = microseconds(slots->first);
+    settings.longest_retry = microseconds(8 * slots->second);
+  }
+  return std::make_unique<ContextMeter>(LoadedCupti::Get().library(), context, settings);
+}
+
+void DefineContexts(py::module_& module) {
+  py::class_<FoundContext>(module, "CudaContext")
+      .def_property_readonly(
+          "handle",
+          [](const FoundContext& c) { return reinterpret_cast<std::uintptr_t>(c.handle); })
+      .def_readonly("device", &FoundContext::device)
+      .def_readonly("primary", &FoundContext::primary);
+  module.def("cuda_contexts", &FindContexts, NoGil());
+  module.def("driver_version", &DriverVersion, NoGil());
+  py::class_<Settling>(module, "Settling")
+      .def(py::init<std::vector<FoundContext>>(), py::arg("contexts"), NoGil())
+      .def(
+          "done", [](Settling& s, double patience_s) { return s.Done(Microseconds(patience_s)); },
+          py::arg("patience_s"), NoGil());
+}
+
+}  // namespace
+
+void DefineMeter(py::module_& module) {
+  DefineContexts(module);
+  py::class_<Findings>(module, "Findings")
+      .def_property_readonly("context", [](const Findings& f) { return ContextPart(f.context); })
+      .def_property_readonly("strata", &StratumParts)
+      .def_property_readonly("gaps", &GapParts);
+  const auto patience = py::arg("patience_s");
+  py::class_<ContextMeter>(module, "ContextMeter")
+      .def(py::init(&MakeMeter), py::arg("context"), py::arg("seed"),
+           py::arg("slots_us") = std::nullopt, NoGil())
+      .def(
+          "await_window", [](ContextMeter& m, double s) { return m.AwaitWindow(Microseconds(s)); },
+          patience, NoGil())
+      .def("ask_cut", &ContextMeter::AskCut, NoGil())
+      .def(
+          "await_cut",
+          [](ContextMeter& m, Ticket t, double s) { return m.AwaitCut(t, Microseconds(s)); },
+          py::arg("ticket"), patience, NoGil())
+      .def("take", &ContextMeter::Take, NoGil())
+      .def("stop", &ContextMeter::Stop, NoGil())
+      .def(
+          "ended", [](ContextMeter& m, double s) { return m.Ended(Microseconds(s)); }, patience,
+          NoGil())
+      .def("abandon", &ContextMeter::Abandon, NoGil())
+      .def_property_readonly("lost", &ContextMeter::IsLost);
+  module.def("captures_are_announced", [] { ProcessGate().CapturesAreAnnounced(); }, NoGil());
+  module.def("capture_begins", [] { ProcessGate().CaptureBegins(); }, NoGil());
+  module.def("capture_ends", [] { ProcessGate().CaptureEnds(); }, NoGil());
+}
+
+}  // namespace ftprof

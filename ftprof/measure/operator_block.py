@@ -1,0 +1,177 @@
+"""Blocks counted by operators' formulas, with the same hook that ``ftprof wrap`` puts into Python processes.
+
+Once there, its kernels stay until the process ends: torch has no safe moment to take them away.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from ftprof.measure.after_import import after_import
+from ftprof.measure.analytic import hook
+from ftprof.measure.block import EDGES, Line, end_line, problem_lines, process_header
+
+_LOOK_S = 30.0  # for operators of extensions that were loaded since
+_COMPILED_BEFORE = ("compiled code", "what Inductor compiled before operators were watched")
+
+
+class _Watch:
+    """The one counter of this process: of the hook that ``ftprof wrap`` put here, else our own."""
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+        self.compiled_before = False
+        self._own: hook.OperatorCounter | None = None
+        self._lock = threading.Lock()
+        self._waiting = False
+
+    @property
+    def counter(self) -> Any:
+        """``None`` as long as torch has not been imported."""
+        wrapped = getattr(sys.modules.get("_ftprof_hook"), "_meter", None)
+        return self._own if wrapped is None else wrapped.counter
+
+    def begin(self) -> None:
+        """Watch operators from now on, or from the moment on when torch is imported."""
+        with self._lock:
+            if self._waiting:
+                return
+            self._waiting = True
+        after_import("torch", self._start)
+
+    def _start(self, torch: ModuleType) -> None:
+        if self.counter is not None:
+            return
+        try:
+            counter = hook.OperatorCounter(self._look)
+            counter.deadline = time.monotonic() + _LOOK_S
+            counter.watch_operators()
+        except Exception as problem:
+            self.problem = f"operators cannot be watched: {problem!r:.300}"
+            return
+        self._own = counter
+        hook.watch_cuda_graphs(torch.cuda.CUDAGraph, counter)
+        hook.watch_ahead_of_time(getattr(torch._C, "_aoti", None), counter.note)
+        self.compiled_before = "torch._inductor.async_compile" in sys.modules
+        patches: dict[str, Callable[[ModuleType, Callable[[hook.Other], None]], None]] = {
+            "torch._inductor.async_compile": hook.watch_inductor,
+            "torch._inductor.codecache": hook.watch_compiled_code,
+            "torch._inductor.runtime.triton_heuristics": hook.watch_inductor_triton,
+            "triton.runtime.jit": hook.watch_triton,
+        }
+        for name, patch in patches.items():
+            after_import(name, lambda module, patch=patch: patch(module, counter.note))  # type: ignore[misc]
+
+    def _look(self) -> None:
+        """Called from an operator of the user's: never waits, never raises."""
+        counter = self._own
+        if counter is not None:
+            counter.deadline = time.monotonic() + _LOOK_S
+            if self._lock.acquire(blocking=False):
+                try:
+                    counter.watch_operators()
+                except Exception as problem:
+                    self.problem = f"operators that came later cannot be watched: {problem!r:.300}"
+                finally:
+                    self._lock.release()
+
+    def totals(self) -> hook.Totals:
+        """What was counted since the process began."""
+        counter = self.counter
+        if counter is None:
+            return hook.Totals()
+        self._look()
+        totals: hook.Totals = counter.totals()
+        return totals
+
+    def forget(self) -> None:
+        """In a forked child: whoever held the lock is not there."""
+        self._lock = threading.Lock()
+
+
+_WATCH = _Watch()
+os.register_at_fork(after_in_child=_WATCH.forget)
+
+
+class OperatorBlock:
+    """See ``Block``."""
+
+    method = "analytic"
+
+    def __init__(self, run_id: str) -> None:
+        self.problems: list[str] = []
+        self._run_id = run_id
+        self._begin_us = 0
+        self._end_us: int | None = None
+        self._before = hook.Totals()
+        self._after = hook.Totals()
+
+    def begin(self) -> None:
+        """Where torch has not been imported yet, counting begins when it is."""
+        with EDGES:
+            _WATCH.begin()
+            self._before = _WATCH.totals()
+            self._begin_us = hook.now_us()
+
+    def end(self, patience_s: float) -> None:
+        """There is nothing to wait for."""
+        with EDGES:
+            self._after = _WATCH.totals()
+            self._end_us = hook.now_us()
+            if _WATCH.problem is not None:
+                self.problems.append(_WATCH.problem)
+
+    def lines(self) -> list[Line]:
+        """Empty where torch was not imported."""
+        counter = _WATCH.counter
+        if counter is None and not self.problems:
+            return []
+        end_us = self._end_us or hook.now_us()
+        new = (_WATCH.totals() if self._end_us is None else self._after).since(self._before)
+        unwatched = [] if counter is None else sorted(counter.unwatched)
+        return [
+            process_header(self._run_id, "analytic", self._begin_us, {}, unwatched),
+            _window_line(new, self._begin_us, end_us),
+            *problem_lines(self.problems, end_us),
+            end_line(end_us),
+        ]
+
+
+def _window_line(counted: hook.Totals, begin_us: int, end_us: int) -> Line:
+    others = {**counted.others, **{("extension", name): 1 for name in hook._UNSEEN_EXTENSIONS if name in sys.modules}}
+    if _WATCH.compiled_before:
+        others[_COMPILED_BEFORE] = 1
+    return {
+        "kind": "window",
+        "method": "analytic",
+        "begin_us": begin_us,
+        "end_us": end_us,
+        "devices": [_device_line(device) for device in sorted({cell[2] for cell in counted.cells} - {"cpu"})],
+        "counts": [
+            {"operator": operator, "precision": precision, "device": device, "calls": str(calls), "flops": str(flops)}
+            for (operator, precision, device), (calls, flops) in sorted(counted.cells.items())
+        ],
+        "uncounted": [
+            {"kind": kind, "name": name, "calls": str(calls), "family": hook.unbounded_family((kind, name))}
+            for (kind, name), calls in sorted(others.items())
+        ],
+    }
+
+
+def _device_line(device: str) -> Line:
+    """Operators were counted on it, so that it is in use already."""
+    if not device.startswith("cuda:"):
+        return {"device": device, "name": ""}
+    properties = sys.modules["torch"].cuda.get_device_properties(device)
+    return {
+        "device": device,
+        "name": properties.name,
+        "uuid": f"GPU-{properties.uuid}",
+        "capability": f"{properties.major}.{properties.minor}",
+    }

@@ -1,0 +1,75 @@
+"""What GPUs can have done in time of which no window tells: the peak-bound, each moment of a GPU taken once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ftprof.record.counted_context import CountedContext
+from ftprof.record.peaks import peak_counts_per_second, peak_flops_per_second
+from ftprof.record.spans import Metric
+
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class ContextTime:
+    """A part of a context's time, in microseconds since the epoch."""
+
+    context: CountedContext
+    begin_us: int
+    end_us: int
+
+
+def bound(times: Iterable[ContextTime], peak: Callable[[CountedContext], int | None]) -> int | None:
+    """The most that the GPUs can have done in these times, however many contexts share a moment of one.
+
+    ``peak`` is what the GPU of a context can do in a second. ``None`` where nothing bounds one of them.
+    """
+    by_device: dict[str, list[ContextTime]] = {}
+    for time in times:
+        if time.end_us > time.begin_us:
+            by_device.setdefault(time.context.device["uuid"], []).append(time)
+    most = 0
+    for mine in by_device.values():
+        peaks = [peak(time.context) for time in mine]
+        known = [rate for rate in peaks if rate is not None]
+        if len(known) < len(peaks):
+            return None
+        most += -(-max(known) * _covered_us(mine) // _MILLION)
+    return most
+
+
+def device_peak(context: CountedContext) -> int | None:
+    """In operations a second, whatever they are; ``None`` for an unknown chip."""
+    return peak_flops_per_second(*size_of(context))
+
+
+def metric_peak(metric: Metric, context: CountedContext) -> int | None:
+    """Of one metric, in operations a second."""
+    peak = peak_counts_per_second(metric.name, *size_of(context))
+    return None if peak is None else metric.weight * peak
+
+
+def precision_peak(kind: str, precision: str, context: CountedContext) -> int | None:
+    """Of all metrics of one kind and precision, which share their units: that of the fastest one."""
+    metrics = {metric for group in context.groups for metric in group.metrics}
+    if not metrics:  # nobody knows its plan
+        return None if kind == "integer" else device_peak(context)
+    peaks = [metric_peak(metric, context) for metric in metrics if (metric.kind, metric.precision) == (kind, precision)]
+    known = [peak for peak in peaks if peak is not None]
+    return None if len(known) < len(peaks) else max(known, default=0)
+
+
+def size_of(context: CountedContext) -> tuple[str, int, int]:
+    """What the peaks of its device are computed from."""
+    device = context.device
+    return device["capability"], device["multiprocessors"], device["clock_khz"]
+
+
+def _covered_us(times: Iterable[ContextTime]) -> int:
+    covered = until_us = 0
+    for time in sorted(times, key=lambda time: time.begin_us):
+        covered += max(time.end_us - max(time.begin_us, until_us), 0)
+        until_us = max(until_us, time.end_us)
+    return covered

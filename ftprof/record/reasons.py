@@ -1,0 +1,118 @@
+"""Why a record does not hold all that a run did, each reason as one sentence that begins with what happened."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ftprof.record.counted import all_counted, end_of, tail_of
+from ftprof.record.counted_context import CountedContext
+from ftprof.record.journal import Journal, ProcessIdentity
+
+_LONG_US = 200_000
+COMMAND_DIED = "the command died of signal"
+
+
+def run_problems(runs: list[Journal]) -> list[str]:
+    """What those that wrapped the run say, and nothing bounds."""
+    if not runs:
+        return ["the journal of the ftprof that wrapped the run is missing"]
+    problems = [(journal, problem) for journal in runs for problem in journal.problems]
+    return [f"ftprof on {j.header['host']}: {problem}" for j, problem in problems if not _is_death(problem)]
+
+
+def killed_commands(runs: list[Journal]) -> list[str]:
+    """Commands that a signal ended. Until then their processes counted."""
+    problems = [(journal, problem) for journal in runs for problem in journal.problems]
+    return [f"{problem} on {journal.header['host']}" for journal, problem in problems if _is_death(problem)]
+
+
+def runs_not_ended(runs: list[Journal]) -> list[str]:
+    """Runs whose own ftprof did not see the end: when their processes ended is not known."""
+    return [
+        f"the ftprof that wrapped the run on {journal.header['host']} was killed or is still running"
+        for journal in runs
+        if journal.end is None
+    ]
+
+
+def time_lost(meters: list[Journal]) -> list[str]:
+    """Time in which contexts were not counted, each reason once. The peak bounds it."""
+    places: dict[tuple[str, str, str], list[_Place]] = {}
+    for journal in meters:
+        for context in journal.contexts:
+            for why, time_us in _times_lost(context).items():
+                places.setdefault(why, []).append(_Place(journal.identity, context.device["device"], time_us))
+    return [
+        f"{what}: {duration(sum(place.time_us for place in where))} not counted on {_all_of(where)}"
+        + (f" ({call})" if call else "")
+        + (f"; {remedy}" if remedy else "")
+        for (what, call, remedy), where in places.items()
+    ]
+
+
+def ends_lost(meters: list[Journal], end_us: int) -> list[str]:
+    """Processes that could not end their journal: what they did after their last window until ``end_us`` is lost."""
+    reasons = []
+    for journal in meters:
+        if journal.end is None:
+            lost_us = max((tail_of(journal, context, end_us) for context in journal.contexts), default=0)
+            reasons.append(
+                f"{journal.identity} was killed or is still running: the {duration(lost_us)} after its last window "
+                "are not counted, and bounded by the peak"
+            )
+        if journal.torn:
+            reasons.append(f"{journal.identity}: the last line of its journal is torn and was left out")
+    return reasons
+
+
+def contexts_gone(meters: list[Journal]) -> list[str]:
+    """Notes on contexts that were not counted any more long before their process ended: most are gone by then."""
+    return [
+        f"{context.device['device']} of {journal.identity} was not counted in the process's last {duration(tail)}: "
+        "its context was gone by then, or the peak bounds it"
+        for journal in meters
+        if journal.end is not None and not journal.problems
+        for context in journal.contexts
+        if (tail := tail_of(journal, context, 0)) > _LONG_US and context.windows
+    ]
+
+
+def duration(time_us: int) -> str:
+    """A time for a person."""
+    if time_us < 999_500:
+        return f"{time_us / 1e3:.0f} ms" if time_us >= 1000 else "under 1 ms"
+    return f"{time_us / 1e6:.1f} s" if time_us < 7_200_000_000 else f"{time_us / 3.6e9:.1f} h"
+
+
+class _Place(NamedTuple):
+    """A context, and how long it was not counted (microseconds)."""
+
+    process: ProcessIdentity
+    device: str
+    time_us: int
+
+
+def _is_death(problem: str) -> bool:
+    return problem.startswith(COMMAND_DIED)
+
+
+def _times_lost(context: CountedContext) -> dict[tuple[str, str, str], int]:
+    """By what happened, which call it was, and what to do: microseconds."""
+    times: dict[tuple[str, str, str], int] = {}
+    for gap in context.gaps:
+        times[gap.why] = times.get(gap.why, 0) + gap.end_us - gap.begin_us
+    if not context.windows and not times:
+        why = "the counters were not ready before the process ended", "", ""
+        times[why] = end_of(context) - context.begin_us
+    if not all_counted(context):
+        names = ", ".join(context.unsupported)
+        why = f"no single pass of this chip counts {names:.200}, which is bounded by the peak", "", ""
+        times[why] = end_of(context) - context.begin_us
+    return times
+
+
+def _all_of(places: list[_Place]) -> str:
+    processes = list(dict.fromkeys(place.process for place in places))
+    devices = sorted({place.device for place in places})
+    which = ", ".join(devices[:3]) + (", ..." if len(devices) > 3 else "")
+    return f"{which} of {processes[0] if len(processes) == 1 else f'{len(processes)} processes'}"
