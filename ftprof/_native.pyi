@@ -189,9 +189,9 @@ class ScheduleSettings:
     first_slot_us: int
     longest_slot_us: int
     longest_cuda_core_slot_us: int
-    parts: int
-    slots_of_part: int
-    strata_of_length: int
+    slots: int
+    strata_of_turn: int
+    turns_of_length: int
     other_windows: int
     cuda_core_windows: int
     most_percent: int

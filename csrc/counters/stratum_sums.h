@@ -9,7 +9,8 @@
 
 namespace ftprof::counters {
 
-// A count stays below 2^53, so that its square fits 2^75 times.
+// A count stays below 2^53, so that its square fits 2^22 times: a stratum has a few hundred
+// windows.
 __extension__ typedef unsigned __int128 WideCount;
 
 // Of the windows of one group in one stratum, exactly. The vectors are in the order of the group's
