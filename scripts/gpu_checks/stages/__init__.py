@@ -1,0 +1,40 @@
+"""The stages, in the order in which they are run: what decides the rest comes first."""
+
+from __future__ import annotations
+
+from gpu_checks.experiment import Experiment, Stage
+from gpu_checks.stages import (
+    cost,
+    cuda_core,
+    edges,
+    gemm,
+    kernels,
+    length,
+    neighbours,
+    nsight,
+    overhead,
+    ranges,
+    training,
+    window,
+)
+
+STAGES: tuple[Stage, ...] = (
+    window.STAGE,
+    gemm.STAGE,
+    ranges.STAGE,
+    edges.STAGE,
+    training.STAGE,
+    overhead.STAGE,
+    nsight.STAGE,
+    cuda_core.STAGE,
+    neighbours.STAGE,
+    kernels.STAGE,
+    cost.STAGE,
+    length.STAGE,
+    overhead.STAGE_COMPILED,
+)
+
+
+def find(name: str) -> Experiment:
+    """An experiment by ``STAGE/EXPERIMENT``. Raises ``KeyError``."""
+    return {f"{stage.name}/{e.name}": e for stage in STAGES for e in stage.experiments}[name]
