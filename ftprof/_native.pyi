@@ -168,12 +168,9 @@ class ContextMeter:
     def ended(self, patience_s: float) -> bool:
         """Wait for the meter's end. False where that took too long."""
 
-    def abandon(self) -> None:
-        """Call CUPTI no more: what the open window holds is lost."""
-
     @property
     def lost(self) -> bool:
-        """Whether it was abandoned, or its context destroyed."""
+        """Whether its context was destroyed."""
 
 def captures_are_announced() -> None:
     """Say that ``capture_begins`` and ``capture_ends`` are called for every stream capture from now on."""

@@ -88,7 +88,7 @@ class Run:
 
     @property
     def method(self) -> str:
-        """How they were counted: ``counters``, ``sampled``, or ``analytic``."""
+        """How they were counted: ``counters``, ``sampled``, ``analytic``, or where nothing else held ``peak-bound``."""
         return self._counted.record().method
 
     @property

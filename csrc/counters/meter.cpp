@@ -49,6 +49,18 @@ class OpenWindow {
   Interrupt* interrupt_;
 };
 
+// Of each device by its UUID. CUPTI may refuse to say it while a session is active on the device,
+// such as that of another context of this process: so it is asked once.
+struct Availabilities {
+  std::mutex mutex;
+  std::map<std::string, std::vector<std::uint8_t>> of_device;
+};
+
+Availabilities& TheAvailabilities() {
+  static auto* availabilities = new Availabilities;  // used until the process's very end
+  return *availabilities;
+}
+
 // No chip of this compute capability, or of any older one, does more dense operations a clock on a
 // multiprocessor in one format (NVIDIA's architecture whitepapers: fp16 on Turing, fp8 on Ada and
 // Hopper, fp4 on Blackwell).
@@ -70,6 +82,16 @@ ScheduleSettings WithExactSlots(ScheduleSettings settings, const cupti::DeviceIn
   return settings;
 }
 
+using Images = std::map<std::size_t, cupti::GroupImages>;
+
+// CUPTI has pointers into the images of a profiler that it was not allowed to disable.
+void KeepForEver(std::unique_ptr<Images> images) {
+  static auto* mutex = new std::mutex;
+  static auto* kept = new std::vector<std::unique_ptr<Images>>;
+  const std::lock_guard<std::mutex> lock(*mutex);
+  kept->push_back(std::move(images));
+}
+
 }  // namespace
 
 // The range profiler on the context, and the images of each group used so far.
@@ -79,9 +101,8 @@ class Meter::Session {
       : meter_(*meter),
         availability_(meter->Availability()),
         profiler_(meter->library_, meter->context_, &meter->interrupt_.abandoned()) {}
-  // CUPTI has pointers into the images of a profiler that it was not allowed to disable.
   ~Session() {
-    if (profiler_.IsForbidden()) (void)images_.release();
+    if (profiler_.IsForbidden()) KeepForEver(std::move(images_));
   }
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -91,8 +112,6 @@ class Meter::Session {
   Wake Count(std::size_t group, std::uint64_t stratum, microseconds length);
 
  private:
-  using Images = std::map<std::size_t, cupti::GroupImages>;
-
   Meter& meter_;
   std::vector<std::uint8_t> availability_;
   std::unique_ptr<Images> images_ = std::make_unique<Images>();  // must outlive the profiler
@@ -116,8 +135,8 @@ Wake Meter::Session::Count(std::size_t group, std::uint64_t stratum, microsecond
   window.group = group;
   window.stratum = stratum;
   cupti::CountedRange range(profiler_, "window");
+  window.begin_us = journal::NowUs();  // before anybody hears of it who has waited for it
   const OpenWindow open(&meter_.interrupt_);
-  window.begin_us = journal::NowUs();
   meter_.EndGap(window.begin_us);
   const Wake wake = meter_.interrupt_.WaitFor(length);
   window.end_us = std::max(window.begin_us, journal::NowUs());
@@ -224,15 +243,19 @@ void Meter::MakeSchedule() {
 
 void Meter::CheckWanted() const {
   if (interrupt_.Pending() == Wake::kTimeout) return;
-  throw CuptiError("count", 0, "the program ended before its counters were ready", {});
+  throw CuptiError("count", 0, "the context or its program ended before the counters were ready",
+                   {});
 }
 
-// CUPTI may refuse to say it while another session is active on the device, such as that of another
-// context of this process. It is not needed for chips that this CUPTI knows.
+// For chips that this CUPTI knows it can be done without.
 std::vector<std::uint8_t> Meter::Availability() {
+  Availabilities& known = TheAvailabilities();
+  const std::lock_guard<std::mutex> lock(known.mutex);
+  std::vector<std::uint8_t>& mine = known.of_device[counted_.device.uuid];
   try {
     CheckWanted();
-    return cupti::CounterAvailability(library_, context_);
+    if (mine.empty()) mine = cupti::CounterAvailability(library_, context_);
+    return mine;
   } catch (const CuptiError& error) {
     CheckWanted();
     Say(error);

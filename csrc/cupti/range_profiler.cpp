@@ -88,7 +88,7 @@ RangeProfiler::RangeProfiler(const Library& library, CUcontext context,
   auto params =
       Sized<CUpti_RangeProfiler_Enable_Params>(CUpti_RangeProfiler_Enable_Params_STRUCT_SIZE);
   params.ctx = context;
-  library.Check(target().range_enable(&params), "cuptiRangeProfilerEnable");
+  Check(target().range_enable(&params), "cuptiRangeProfilerEnable");
   object_ = params.pRangeProfilerObject;
 }
 
@@ -101,7 +101,18 @@ RangeProfiler::~RangeProfiler() {
 }
 
 const TargetApi& RangeProfiler::target() const {
-  if (!IsForbidden()) return library_->target();
+  CheckAllowed();
+  return library_->target();
+}
+
+void RangeProfiler::Check(CUptiResult result, const char* call) const {
+  if (result == CUPTI_SUCCESS) return;
+  CheckAllowed();  // to ask for the error's name is a call, too
+  library_->Check(result, call);
+}
+
+void RangeProfiler::CheckAllowed() const {
+  if (!IsForbidden()) return;
   throw CuptiError("count", 0, "the context has gone, or the process is ending", {});
 }
 
@@ -140,15 +151,16 @@ void GroupImages::Configure(const RangeProfiler& profiler) {
   size.numMetrics = names.size();
   size.maxNumOfRanges = 1;
   size.maxNumRangeTreeNodes = 1;
-  library_->Check(profiler.target().range_get_counter_data_size(&size), "cuptiRangeProfilerGetCounterDataSize");
+  profiler.Check(profiler.target().range_get_counter_data_size(&size),
+                 "cuptiRangeProfilerGetCounterDataSize");
   data_.resize(size.counterDataSize);
   auto image = Sized<CUpti_RangeProfiler_CounterDataImage_Initialize_Params>(
       CUpti_RangeProfiler_CounterDataImage_Initialize_Params_STRUCT_SIZE);
   image.pRangeProfilerObject = profiler.get();
   image.counterDataSize = data_.size();
   image.pCounterData = data_.data();
-  library_->Check(profiler.target().range_initialize_image(&image),
-                  "cuptiRangeProfilerCounterDataImageInitialize");
+  profiler.Check(profiler.target().range_initialize_image(&image),
+                 "cuptiRangeProfilerCounterDataImageInitialize");
   auto config =
       Sized<CUpti_RangeProfiler_SetConfig_Params>(CUpti_RangeProfiler_SetConfig_Params_STRUCT_SIZE);
   config.pRangeProfilerObject = profiler.get();
@@ -163,7 +175,7 @@ void GroupImages::Configure(const RangeProfiler& profiler) {
   config.minNestingLevel = 1;
   config.passIndex = 0;
   config.targetNestingLevel = 1;
-  library_->Check(profiler.target().range_set_config(&config), "cuptiRangeProfilerSetConfig");
+  profiler.Check(profiler.target().range_set_config(&config), "cuptiRangeProfilerSetConfig");
 }
 
 std::vector<std::uint64_t> GroupImages::Counts() const {
@@ -191,11 +203,10 @@ std::vector<std::uint64_t> GroupImages::Counts() const {
 
 CountedRange::CountedRange(const RangeProfiler& profiler, const std::string& name)
     : profiler_(&profiler), name_(name) {
-  const Library& library = profiler.library();
   auto start =
       Sized<CUpti_RangeProfiler_Start_Params>(CUpti_RangeProfiler_Start_Params_STRUCT_SIZE);
   start.pRangeProfilerObject = profiler.get();
-  library.Check(profiler.target().range_start(&start), "cuptiRangeProfilerStart");
+  profiler.Check(profiler.target().range_start(&start), "cuptiRangeProfilerStart");
   started_ = true;
   auto push =
       Sized<CUpti_RangeProfiler_PushRange_Params>(CUpti_RangeProfiler_PushRange_Params_STRUCT_SIZE);
@@ -209,7 +220,7 @@ CountedRange::CountedRange(const RangeProfiler& profiler, const std::string& nam
       // What is to be told is the push.
     }
   }
-  library.Check(result, "cuptiRangeProfilerPushRange");
+  profiler.Check(result, "cuptiRangeProfilerPushRange");
   pushed_ = true;
 }
 
@@ -227,20 +238,18 @@ CountedRange::~CountedRange() {
 
 void CountedRange::Pop() {
   pushed_ = false;
-  const Library& library = profiler_->library();
   auto params =
       Sized<CUpti_RangeProfiler_PopRange_Params>(CUpti_RangeProfiler_PopRange_Params_STRUCT_SIZE);
   params.pRangeProfilerObject = profiler_->get();
-  library.Check(profiler_->target().range_pop(&params), "cuptiRangeProfilerPopRange");
+  profiler_->Check(profiler_->target().range_pop(&params), "cuptiRangeProfilerPopRange");
 }
 
 void CountedRange::Stop() {
   started_ = false;
-  const Library& library = profiler_->library();
   auto params = Sized<CUpti_RangeProfiler_Stop_Params>(CUpti_RangeProfiler_Stop_Params_STRUCT_SIZE);
   params.pRangeProfilerObject = profiler_->get();
   constexpr char kCall[] = "cuptiRangeProfilerStop";
-  library.Check(profiler_->target().range_stop(&params), kCall);
+  profiler_->Check(profiler_->target().range_stop(&params), kCall);
   if (params.isAllPassSubmitted != 1) {
     throw CuptiError(kCall, 0, "not all passes were submitted", {});
   }
@@ -252,12 +261,11 @@ void CountedRange::End() {
 }
 
 void CountedRange::Decode() {
-  const Library& library = profiler_->library();
   auto params = Sized<CUpti_RangeProfiler_DecodeData_Params>(
       CUpti_RangeProfiler_DecodeData_Params_STRUCT_SIZE);
   params.pRangeProfilerObject = profiler_->get();
   constexpr char kCall[] = "cuptiRangeProfilerDecodeData";
-  library.Check(profiler_->target().range_decode(&params), kCall);
+  profiler_->Check(profiler_->target().range_decode(&params), kCall);
   if (params.numOfRangeDropped != 0) {
     throw CuptiError(kCall, 0, std::to_string(params.numOfRangeDropped) + " ranges were dropped",
                      {});

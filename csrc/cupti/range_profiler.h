@@ -40,8 +40,12 @@ class RangeProfiler {
   bool IsForbidden() const noexcept { return forbidden_ != nullptr && forbidden_->load(); }
   // Throws CuptiError where CUPTI may be called no more.
   const TargetApi& target() const;
+  // The same, and where result is no success.
+  void Check(CUptiResult result, const char* call) const;
 
  private:
+  void CheckAllowed() const;
+
   const Library* library_;
   const std::atomic<bool>* forbidden_;
   CUpti_RangeProfiler_Object* object_ = nullptr;

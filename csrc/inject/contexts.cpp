@@ -35,9 +35,8 @@ std::vector<Contexts::Shared> Contexts::All() const {
 
 Contexts::Shared Contexts::Find(CUcontext handle) const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  const auto found = std::find_if(contexts_.begin(), contexts_.end(), [handle](const Shared& one) {
-    return one->handle() == handle;
-  });
+  const auto found = std::find_if(contexts_.begin(), contexts_.end(),
+                                  [handle](const Shared& one) { return one->handle() == handle; });
   return found == contexts_.end() ? nullptr : *found;
 }
 
@@ -52,6 +51,17 @@ bool Contexts::Cut(std::chrono::milliseconds patience) const {
   }
   return std::all_of(asked.begin(), asked.end(), [until](const Ticket& ticket) {
     return ticket.first->AwaitCut(ticket.second, until);
+  });
+}
+
+bool Contexts::AwaitWindows(std::chrono::milliseconds patience) const {
+  const auto until = std::chrono::steady_clock::now() + patience;
+  const std::vector<Shared> contexts = All();
+  return std::all_of(contexts.begin(), contexts.end(), [until](const Shared& context) {
+    counters::Interrupt* interrupt = context->interrupt();
+    const auto left = until - std::chrono::steady_clock::now();
+    return interrupt == nullptr ||
+           interrupt->AwaitWindow(std::chrono::duration_cast<std::chrono::microseconds>(left));
   });
 }
 

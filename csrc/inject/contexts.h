@@ -34,6 +34,9 @@ class Contexts {
 
   // Closes all open windows; each is asked before any is waited for.
   bool Cut(std::chrono::milliseconds patience) const;
+  // Returns once a window is open on every context that is counted. False where one has none in
+  // time.
+  bool AwaitWindows(std::chrono::milliseconds patience) const;
 
   // On the thread that creates or destroys a context, which goes on when this returns. It may not
   // call the driver.

@@ -104,6 +104,13 @@ __attribute__((visibility("default"))) int ftprof_inject_cut(int patience_ms) {
   return watcher != nullptr && watcher->Cut(std::chrono::milliseconds(patience_ms)) ? 1 : 0;
 }
 
+// 1 once a window is open on every context: what is launched next is counted in it.
+__attribute__((visibility("default"))) int ftprof_inject_await_windows(int patience_ms) {
+  ftprof::inject::Watcher* watcher = ftprof::inject::TheWatcher();
+  return watcher != nullptr && watcher->AwaitWindows(std::chrono::milliseconds(patience_ms)) ? 1
+                                                                                             : 0;
+}
+
 __attribute__((visibility("default"))) void ftprof_inject_capture_begins() {
   ftprof::inject::Watcher* watcher = ftprof::inject::TheWatcher();
   if (watcher != nullptr) watcher->capture_gate().CaptureBegins();

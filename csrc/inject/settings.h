@@ -22,8 +22,8 @@ struct Settings {
   counters::MeterSettings meter;           // FTPROF_COUNTERS_SEED, FTPROF_SLOT_US=first,longest
 };
 
-// Nothing where this process is no part of a run. To be read on a thread of the application's, which
-// may change its environment at any time.
+// Nothing where this process is no part of a run. To be read on a thread of the application's,
+// which may change its environment at any time.
 std::optional<Settings> SettingsFromEnvironment();
 
 // The folders under which this process's own CUPTI may lie, the best first: that of the Python

@@ -26,17 +26,10 @@ constexpr int kMostDoublings = 9;
 constexpr milliseconds kPatienceForJournal{200};
 
 constexpr std::int64_t kLongBlindUs = 1'000'000;
-constexpr char kTooShort[] = "it came and went before it was seen";
+constexpr char kTooShort[] = "they came and went before they were seen";
 
 std::string VersionText(int driver_version) {
   return std::to_string(driver_version / 1000) + "." + std::to_string(driver_version % 1000 / 10);
-}
-
-bool SaysNoDevice(const CuptiError& error) { return error.code() == CUDA_ERROR_NO_DEVICE; }
-
-// Before it has started, and once it is no more.
-bool SaysNotRunning(const CuptiError& error) {
-  return error.code() == CUDA_ERROR_NOT_INITIALIZED || error.code() == CUDA_ERROR_DEINITIALIZED;
 }
 
 }  // namespace
@@ -48,7 +41,8 @@ Watcher::Watcher(Settings settings, const journal::ProcessIdentity& identity,
       failures_(settings_.run_directory),
       journal_(settings_.run_directory, settings_.run_id, identity, settings_.lines_before_rollup,
                &failures_),
-      began_(steady_clock::now()) {}
+      began_(steady_clock::now()),
+      began_us_(journal::NowUs()) {}
 
 bool Watcher::Start() noexcept {
   try {
@@ -104,19 +98,18 @@ void Watcher::Watch() {
 // The driver calls us in the midst of its own start: until that is over it answers nobody.
 bool Watcher::WaitForDriver() {
   driver_ = cupti::Driver::FromMapped();
-  const std::int64_t began_us = journal::NowUs();
   do {
     try {
       const int count = driver_->DeviceCount();
       for (int ordinal = 0; ordinal < count; ++ordinal) {
-        devices_[ordinal].idle_us = began_us;
+        devices_[ordinal].idle_us = began_us_;
         devices_[ordinal].trouble = driver_failure_;
       }
       driver_failure_.reset();
       return count > 0;
     } catch (const CuptiError& error) {
-      if (SaysNoDevice(error)) return false;
-      if (!SaysNotRunning(error)) driver_failure_ = error;
+      if (error.code() == CUDA_ERROR_NO_DEVICE) return false;
+      if (error.code() != CUDA_ERROR_NOT_INITIALIZED) driver_failure_ = error;
     }
   } while (Sleep());
   return false;
@@ -190,7 +183,7 @@ void Watcher::LookAtOthers() {
     if (event.created) {
       created[event.handle] = event.time_us;
     } else if (created.erase(event.handle) != 0) {
-      TellUncounted(CuptiError("count", 0, kTooShort, {}));
+      TellUncounted(kTooShort);
     } else if (const Contexts::Shared gone = contexts_.Find(event.handle)) {
       if (!gone->is_primary()) contexts_.End(gone);
     }
@@ -199,19 +192,21 @@ void Watcher::LookAtOthers() {
     try {
       StartOther(handle, begin_us);
     } catch (const CuptiError& error) {
-      TellUncounted(error);
+      TellUncounted(error.what());
     }
   }
 }
 
-void Watcher::TellUncounted(const CuptiError& error) {
+// Each reason once: a program may make contexts all day long.
+void Watcher::TellUncounted(const std::string& why) {
+  if (!uncounted_.insert(why).second) return;
   BeginJournal();
-  journal_.Uncounted("", std::string("a context was not counted: ") + error.what());
+  journal_.Uncounted("", "contexts that were not counted: " + why);
 }
 
 void Watcher::StartOther(CUcontext handle, std::int64_t begin_us) {
   const Contexts::Starting starting(&contexts_, handle);
-  if (!starting.may_start()) throw CuptiError("count", 0, kTooShort, {});
+  if (!starting.may_start()) return TellUncounted(kTooShort);
   if (IsPrimary(handle)) return;
   driver_->MakeCurrent(handle);
   const int ordinal = driver_->CurrentDevice();
@@ -261,9 +256,9 @@ void Watcher::Subscribe() noexcept {
       contexts_.Created(handle);
       WakeUp();
     };
-    subscriber_.emplace(
-        *library_, cupti::Subscriber::Listener{
-                       created, [this](CUcontext handle) { contexts_.AboutToGo(handle); }});
+    subscriber_.emplace(*library_, cupti::Subscriber::Listener{created, [this](CUcontext handle) {
+                                                                 contexts_.AboutToGo(handle);
+                                                               }});
   } catch (const CuptiError& error) {
     subscribe_failure_ = error;
   }
@@ -297,7 +292,8 @@ void Watcher::TellTroubles() {
     journal_.Uncounted("", driver_failure_->what());
   }
   for (const auto& [ordinal, device] : devices_) {
-    if (device.trouble && !SaysNotRunning(*device.trouble)) TellTrouble(ordinal, device);
+    const bool ended = device.trouble && device.trouble->code() == CUDA_ERROR_DEINITIALIZED;
+    if (device.trouble && !ended) TellTrouble(ordinal, device);
   }
 }
 
@@ -349,6 +345,14 @@ void Watcher::Stop(const std::string& reason, milliseconds patience) noexcept {
 bool Watcher::Cut(milliseconds patience) noexcept {
   try {
     return contexts_.Cut(patience);
+  } catch (const std::exception&) {  // no memory
+    return false;
+  }
+}
+
+bool Watcher::AwaitWindows(milliseconds patience) noexcept {
+  try {
+    return contexts_.AwaitWindows(patience);
   } catch (const std::exception&) {  // no memory
     return false;
   }

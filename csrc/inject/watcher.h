@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "counters/capture_gate.h"
@@ -42,6 +43,9 @@ class Watcher {
   void Stop(const std::string& reason, std::chrono::milliseconds patience) noexcept;
   // Closes the windows that are open, and opens the next. False where that took too long.
   bool Cut(std::chrono::milliseconds patience) noexcept;
+  // Returns once a window is open on every context that is counted. False where one has none in
+  // time.
+  bool AwaitWindows(std::chrono::milliseconds patience) noexcept;
   // In a forked child: there its threads do not exist, and the journal is the parent's.
   void ForgetInChild() noexcept { journal_.ForgetInChild(); }
 
@@ -68,7 +72,7 @@ class Watcher {
   void Note(Device* device, const cupti::CuptiError& error);
   void StartPrimary(int ordinal, Device* device);
   void LookAtOthers();
-  void TellUncounted(const cupti::CuptiError& error);
+  void TellUncounted(const std::string& why);
   void StartOther(CUcontext handle, std::int64_t begin_us);
   bool IsPrimary(CUcontext handle) const;
   void StartMeter(MeteredContext* context, int ordinal, std::int64_t begin_us,
@@ -92,8 +96,10 @@ class Watcher {
   std::optional<cupti::Library> library_;
   std::optional<cupti::CuptiError> driver_failure_, library_failure_, subscribe_failure_;
   std::optional<cupti::Subscriber> subscriber_;
-  std::chrono::steady_clock::time_point began_;
+  const std::chrono::steady_clock::time_point began_;
+  const std::int64_t began_us_;  // no context is older: the driver's own start goes on
   std::map<int, Device> devices_;
+  std::set<std::string> uncounted_;  // the reasons that were told
   std::uint64_t meters_ = 0;
   bool journal_begun_ = false, libraries_were_used_ = false;
 

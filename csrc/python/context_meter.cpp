@@ -86,11 +86,8 @@ class MeterLife {
 
   void Count() {
     meter_->Run();
+    LetGo();
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (process_ends_ && primary_) {
-      new cupti::PrimaryContext(std::move(*primary_));  // the driver may have ended by now
-    }
-    primary_.reset();
     ended_ = true;
     changed_.notify_all();
   }
@@ -134,6 +131,17 @@ class MeterLife {
   }
 
  private:
+  // Without the lock, since the driver may make us wait.
+  void LetGo() {
+    if (!primary_) return;
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (process_ends_) {
+      new cupti::PrimaryContext(std::move(*primary_));  // the driver may have ended by now
+    }
+    lock.unlock();
+    primary_.reset();
+  }
+
   bool IsActive() const {
     try {
       return driver_.PrimaryContextIsActive(device_);
@@ -254,10 +262,6 @@ void ContextMeter::Stop() {
 bool ContextMeter::Ended(microseconds patience) {
   MeterLife* life = life_.get();
   return life == nullptr || life->Ended(patience);
-}
-
-void ContextMeter::Abandon() {
-  if (MeterLife* life = life_.get()) life->Abandon();
 }
 
 bool ContextMeter::IsLost() {

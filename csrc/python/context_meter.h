@@ -51,9 +51,7 @@ class ContextMeter {
   void Stop();
   // False where its end has not come within this time.
   bool Ended(std::chrono::microseconds patience);
-  // CUPTI is called no more: what the open window holds is lost.
-  void Abandon();
-  // It was abandoned, or its context destroyed.
+  // Its context was destroyed.
   bool IsLost();
 
  private:

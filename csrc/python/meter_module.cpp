@@ -178,8 +178,7 @@ void DefineMeter(py::module_& module) {
       .def(
           "ended", [](ContextMeter& m, double s) { return m.Ended(Microseconds(s)); }, patience,
           NoGil())
-      .def("abandon", &ContextMeter::Abandon, NoGil())
-      .def_property_readonly("lost", &ContextMeter::IsLost);
+      .def_property_readonly("lost", py::cpp_function(&ContextMeter::IsLost, NoGil()));
   module.def("captures_are_announced", [] { ProcessGate().CapturesAreAnnounced(); }, NoGil());
   module.def("capture_begins", [] { ProcessGate().CaptureBegins(); }, NoGil());
   module.def("capture_ends", [] { ProcessGate().CaptureEnds(); }, NoGil());

@@ -114,7 +114,8 @@ def command(
         result, verdicts, where = _finish(run, exit_code, choice, where, overwrite=force, kept=kept)
     except Exception as error:
         # Whatever happens to the meter, the command has run and its exit code stands.
-        _say(f"ftprof: no record could be written: {error}; the journals are in {run.folder}")
+        journals = f"; the journals are in {run.folder}" if run.folder.is_dir() else ""
+        _say(f"ftprof: no record could be written: {error}{journals}")
         return exit_code
     if not quiet:
         _close(result, verdicts, where)
@@ -155,6 +156,7 @@ def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: boo
         watcher.suspended()
     if sampler is not None:
         run.note_devices(sampler.finish())
+        run.note_users(sampler.users())
     if child.killed_by not in (None, signal.SIGINT):  # Ctrl-C lets a process end its journal
         run.note_problem(f"the command died of signal {child.killed_by}")
     return exit_code

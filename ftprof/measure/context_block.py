@@ -11,7 +11,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ftprof import _native
 
 NO_CONTEXT = (
-    "no CUDA context is in use in this process yet; begin the count once the GPU is, such as after torch.cuda.init()"
+    "no CUDA context is in use in this process (where it is to use a GPU, begin the count once something lies on it)"
 )
 LATE_CONTEXT = "its CUDA context began inside the block and was not counted; begin the count once every GPU is in use"
 NOT_CLOSED: Line = {
@@ -47,7 +47,6 @@ NOT_CLOSED: Line = {
 }
 _START_PATIENCE_S = 30.0  # CUPTI is loaded, and the chip's groups are planned
 _REOPEN_PATIENCE_S = 2.0
-_WRITTEN_DOWN_S = 0.001  # a meter says that a window is open, and then looks at the clock
 
 
 @dataclass(eq=False)
@@ -87,6 +86,7 @@ class _Share:
         self._counted: CountedContext | None = None
         self._ticket: int | None = None
         self.was_lost = False
+        self.began_in_window = False
 
     def add(self, found: _native.Findings) -> None:
         self._gaps += found.gaps
@@ -125,15 +125,16 @@ class _Share:
             self._gaps.append({**NOT_CLOSED, "begin_us": max(self.last_us, begin_us), "end_us": end_us})
         self.was_lost = self.metered.meter.lost
         if self.is_alone:
-            self.metered.meter.abandon()
             _metered.remove(self.metered)
+            _ending.append(self.metered)
         self.metered.shares.remove(self)
 
     def lines(self, begin_us: int, end_us: int) -> list[Line]:
         """The context, its gaps and its windows."""
         strata = () if self._counted is None else self._counted.tally.strata
-        # The windows were open before the block's own code began.
-        begin_us = min([begin_us, *(stratum.begin_us for stratum in strata)])
+        failed = any(gap["begin_us"] <= begin_us < gap["end_us"] for gap in self._gaps)
+        if strata and self.began_in_window and not failed:
+            begin_us = strata[0].begin_us  # a meter looks at the clock when its window is open already
         return [
             self._line(begin_us),
             *clipped(self._gaps, self._number, begin_us, max(end_us, self.last_us)),
@@ -146,6 +147,7 @@ class _Share:
 
 
 _metered: list[_Metered] = []
+_ending: list[_Metered] = []  # their blocks are over, and they may still wait for their GPU
 _found = threading.Lock()  # held only to hand out findings
 
 
@@ -153,6 +155,7 @@ def _in_child() -> None:
     """The meters are the parent's."""
     global _found
     _metered.clear()
+    _ending.clear()
     _found = threading.Lock()
 
 
@@ -180,9 +183,7 @@ class ContextBlock:
             raise CannotCount(NO_CONTEXT)
         with EDGES:
             self._software = _software()
-            torch_graph = getattr(getattr(sys.modules.get("torch"), "cuda", None), "CUDAGraph", None)
-            if torch_graph is not None:
-                announce_captures(torch_graph)
+            _watch_captures()
             settled = settle(found, PATIENCE_S)
             meters = _meters_on(found)
             if not _cut([metered for metered in meters if metered.shares], PATIENCE_S) or not settled:
@@ -193,7 +194,8 @@ class ContextBlock:
                     share = _Share(metered, number)
                     metered.shares.append(share)
                     self._shares.append(share)
-            _await_windows(meters)
+            for share in self._shares:
+                share.began_in_window = _await_window(share.metered)
             self._begin_us = now_us()
 
     def end(self, patience_s: float) -> None:
@@ -215,7 +217,9 @@ class ContextBlock:
                         share.metered.collect()
                         share.leave(self._begin_us, self._end_us)
             self._find_uncounted()
-            _await_windows(share.metered for share in self._shares if share.metered.shares)
+            for share in self._shares:
+                if share.metered.shares:
+                    _await_window(share.metered)
 
     def _find_uncounted(self) -> None:
         counted = {share.metered.context.handle for share in self._shares if not share.was_lost}
@@ -241,6 +245,13 @@ class ContextBlock:
         return [header, *counted, *self._uncounted, *problem_lines(self.problems, until_us), end_line(until_us)]
 
 
+def _watch_captures() -> None:
+    """Where they are not told of, no window of patched code is opened."""
+    graph = getattr(getattr(sys.modules.get("torch"), "cuda", None), "CUDAGraph", None)
+    if hasattr(graph, "capture_begin") and hasattr(graph, "capture_end"):
+        announce_captures(graph)
+
+
 def load_cupti() -> Any:
     """CUPTI's ``LibraryInfo``. Raises ``CannotCount``."""
     module = native()
@@ -251,13 +262,17 @@ def load_cupti() -> Any:
 
 
 def _software() -> dict[str, Any]:
-    info = load_cupti()
+    module, info = native(), load_cupti()
+    try:
+        driver = module.driver_version()
+    except module.CuptiError as error:
+        raise CannotCount(f"the CUDA driver failed: {error}") from error
     return {
         "cupti": info.version,
         "cupti_path": info.path,
         "cupti_origin": info.origin,
         "cupti_warning": info.warning,
-        "driver": native().driver_version(),
+        "driver": driver,
     }
 
 
@@ -266,6 +281,7 @@ def _meters_on(found: Sequence[_native.CudaContext]) -> list[_Metered]:
 
     Raises ``CannotCount`` where none can.
     """
+    _await_ending(found)
     running = {metered.context.handle: metered for metered in _metered if not metered.meter.lost}
     started: list[_Metered] = []
     try:
@@ -280,6 +296,16 @@ def _meters_on(found: Sequence[_native.CudaContext]) -> list[_Metered]:
     _metered.extend(started)
     running |= {metered.context.handle: metered for metered in started}
     return [running[context.handle] for context in found]
+
+
+def _await_ending(found: Sequence[_native.CudaContext]) -> None:
+    """A context takes one meter at a time. Raises ``CannotCount`` where an earlier one does not come to its end."""
+    handles = {context.handle for context in found}
+    for metered in list(_ending):
+        if metered.meter.ended(0) or metered.meter.lost:
+            _ending.remove(metered)
+        elif metered.context.handle in handles and not waited(metered.meter.ended, PATIENCE_S):
+            raise CannotCount(f"an earlier count still waits for cuda:{metered.context.device}, which does not answer")
 
 
 def _start(context: _native.CudaContext) -> _Metered:
@@ -321,11 +347,7 @@ def _cut(meters: Sequence[_Metered], patience_s: float) -> bool:
     return closed
 
 
-def _await_windows(meters: Iterable[_Metered]) -> None:
-    """What the caller does next lies in a window, unless its meter cannot open one."""
-    deadline = time.monotonic() + _REOPEN_PATIENCE_S
-    for metered in meters:
-        while not metered.meter.await_window(0.05) and time.monotonic() < deadline:
-            if metered.meter.ended(0):
-                break
-    time.sleep(_WRITTEN_DOWN_S)
+def _await_window(metered: _Metered) -> bool:
+    """Whether what the caller does next lies in a window: not where the meter cannot open one."""
+    meter = metered.meter
+    return waited(lambda s: meter.await_window(s) or meter.ended(0), _REOPEN_PATIENCE_S) and not meter.ended(0)

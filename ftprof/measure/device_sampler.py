@@ -23,6 +23,7 @@ from ftprof.record.device_window import Device, DeviceWindow
 _FIRST_WINDOW_US = 10_000_000
 _LONGEST_WINDOW_US = 600_000_000
 _MOST_NOTES = 16
+_MOST_USERS = 10_000
 
 
 class RunMembers(Protocol):
@@ -82,6 +83,10 @@ class DeviceSampler:
                 self._write(window.to_json())
         return self._notes
 
+    def users(self) -> set[tuple[str, int]]:
+        """After ``finish``: the UUID of each GPU with each process of the run that NVML listed on it."""
+        return set() if self._thread.is_alive() else set(self._watch.users)
+
     def _run(self) -> None:
         try:
             last = not self._watch.open()
@@ -127,6 +132,7 @@ class DeviceWatch:
         self._watched: list[tuple[Gpu, list[_Watched]]] = []
         self._ours: set[int] = set()  # the run's processes that the driver listed at the last look
         self._ids_match = False
+        self.users: set[tuple[str, int]] = set()  # each GPU's UUID with each process of the run that had it
 
     def open(self) -> bool:
         """Find the GPUs. False where there is nothing to watch, which for want of a driver is nothing wrong."""
@@ -179,6 +185,8 @@ class DeviceWatch:
         for gpu, devices, processes in listed:
             if processes is None:
                 continue
+            if len(self.users) < _MOST_USERS:
+                self.users |= {(gpu.info.uuid, p.pid) for p in processes if p.pid in ours}
             by_file = self._must_go_by_files() and self._holds_file(gpu)
             for watched in devices:
                 instance = watched.device.gpu_instance

@@ -51,7 +51,7 @@ def chosen(method: str, environment: Mapping[str, str]) -> Methods:
         return Methods(label, fallback=why, operators=True, devices=True)
     return Methods(
         method,
-        counters=method == "counters",
+        counters=method == "counters" and why_not_injected(environment) is None,
         operators=method == "analytic",
         devices=method in ("counters", "gpm", "peak-bound"),
     )

@@ -8,7 +8,7 @@ import platform
 import secrets
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from ftprof.measure.analytic.environment import with_hook
 from ftprof.measure.analytic.hook import Journal, now_us, process_identity
 from ftprof.measure.injection import with_counters
 from ftprof.measure.methods import Methods
+from ftprof.record.counted_record import SEE_MORE
 from ftprof.record.journal import JOURNAL_SCHEMA, JOURNALS, read_journal
-from ftprof.record.merge import merge_journals
+from ftprof.record.merge import FAILURES, merge_journals
 from ftprof.record.record import Record
 
 _PATIENCE_S = 2.0
@@ -81,6 +82,9 @@ class Run:
         if not written:
             self.abandon()
             raise FtprofError(f"run directory {folder} cannot be written to; is the disk full?", EXIT_REFUSED)
+        # There already, so that a process can say that it cannot make a journal in the folder.
+        with contextlib.suppress(OSError):
+            os.close(os.open(self.folder / FAILURES, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
 
     def _refuse_an_ended_run(self) -> None:
         """A directory is shared by the nodes of one run; a second run in it would be added to the first."""
@@ -114,6 +118,23 @@ class Run:
         if self.methods.label in ("gpm", "peak-bound"):
             for note in notes:
                 self.note_problem(note)
+
+    def note_users(self, users: Iterable[tuple[str, int]]) -> None:
+        """Name the processes that had a GPU (its UUID) though none of their contexts on it was counted."""
+        if not self.methods.counters:
+            return
+        counted = set()
+        for path in self.folder.glob(JOURNALS):
+            try:
+                journal = read_journal(path)
+            except UntrustedInput:
+                return  # the record will say so
+            if journal is not None:
+                counted |= {(context.device["uuid"], journal.identity.pid) for context in journal.contexts}
+        for uuid, pid in sorted(set(users) - counted):
+            self.note_problem(
+                f"process {pid} used {uuid}, but no CUDA context of its own was counted there; {SEE_MORE}"
+            )
 
     def note_problem(self, what: str) -> None:
         """Put into the record that, and why, the meter did not do all that was asked of it."""
@@ -149,6 +170,9 @@ class Run:
         self._journal.close()
         Path(self._journal.path).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it is shared with other nodes
+            if not any(self.folder.glob(JOURNALS)) and (self.folder / FAILURES).stat().st_size == 0:
+                (self.folder / FAILURES).unlink()
+        with contextlib.suppress(OSError):
             self.folder.rmdir()
 
 

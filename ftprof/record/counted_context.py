@@ -62,10 +62,10 @@ class AbnormalGap:
     def why(self) -> tuple[str, str, str]:
         """What happened in plain words, which call answered what, and what to do, each maybe empty."""
         known = explain(self.call, self.code)
-        where = self.call
-        if self.code:
-            where = f"{self.call}: error {self.code}, {self.reason or 'without a name'}"
-        return known.meaning or self.reason, where, self.remedy or known.remedy
+        answer = f"error {self.code}, {self.reason or 'without a name'}" if self.code else self.reason
+        meaning = known.meaning or self.reason
+        call = self.call if meaning == answer else f"{self.call}: {answer}"
+        return meaning, call, self.remedy or known.remedy
 
 
 @dataclass

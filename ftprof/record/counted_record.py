@@ -31,7 +31,7 @@ def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str
     uncounted = _uncounted_devices(runs, meters)
     unbounded = lost + _unbounded(meters, others)
     bounded = [*killed_commands(runs), *unfinished, *(f"{one.device.name} {NO_CONTEXT}" for one in uncounted)]
-    bounded += time_lost(meters) + ends_lost(meters, end_us)
+    bounded += time_lost(meters, end_us) + ends_lost(meters, end_us)
     high = None if unbounded else result.high
     for device in uncounted:
         high = None if high is None or device.estimate.high is None else high + device.estimate.high

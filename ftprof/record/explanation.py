@@ -24,8 +24,8 @@ class Explanation:
     @property
     def meaning(self) -> str:
         """The reason without the code's name: what happened, in plain words; empty where nothing is known."""
-        name, _, meaning = self.reason.partition(": ")
-        return meaning if name.isupper() else ""
+        name, colon, meaning = self.reason.partition(": ")
+        return meaning if colon and name.isupper() else self.reason
 
 
 _CUPTI: dict[int, tuple[str, str, str]] = {
@@ -138,6 +138,12 @@ _NVML: dict[int, tuple[str, str, str]] = {
 }
 
 
+_STEPS = {  # of ours, which have no code
+    "find CUPTI": "no CUPTI was found",
+    "load ": "the CUPTI that was found cannot be used",
+}
+
+
 def explain(call: str, code: int) -> Explanation:
     """Why ``call`` failed with ``code``. Whose code it is follows from the call's name: cupti..., cu..., nvml..."""
     if call.startswith("nvml"):
@@ -147,7 +153,7 @@ def explain(call: str, code: int) -> Explanation:
     else:
         table, prefix = _CUPTI, "CUPTI_ERROR_"
     if code == 0:
-        return Explanation("", "")
+        return Explanation(next((reason for step, reason in _STEPS.items() if call.startswith(step)), ""), "")
     if code not in table:
         return Explanation(
             f"{prefix.rstrip('_').lower().replace('_', ' ')} {code}, which ftprof does not know", _DOCTOR

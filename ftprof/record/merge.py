@@ -17,6 +17,7 @@ from ftprof.record.parts import common_inputs, process_record, run_info
 from ftprof.record.reasons import killed_commands, run_problems, runs_not_ended
 from ftprof.record.record import ProcessRecord, Record, RunInfo
 
+FAILURES = "failures.txt"  # what processes say that cannot keep a journal
 NO_PROCESS = "no Python process that imports torch was seen"
 NO_FORMULA = "what ran has no formula (see 'not counted')"
 NO_WORK = "torch was imported, but no operator ran"
@@ -35,6 +36,8 @@ def merge_journals(folder: Path, now_us: int | None = None) -> Record:
         paths = sorted(folder.glob(JOURNALS))
     except OSError as error:
         raise UntrustedInput(f"run directory {folder} cannot be read: {error.strerror}") from error
+    if not folder.is_dir():
+        raise UntrustedInput(f"run directory {folder} is gone, or was moved")
     if not paths:
         raise UntrustedInput(f"run directory {folder} holds no journal; is it the --run-dir of a run?")
     journals = [(path, read_journal(path)) for path in paths]
@@ -43,7 +46,7 @@ def merge_journals(folder: Path, now_us: int | None = None) -> Record:
     processes = [journal for journal in read if journal.header["role"] == "process"]
     refuse_twice(((journal.identity, journal.header["method"]), journal.path.name) for journal in processes)
     lost = [f"{path.name}: killed before its first line was written" for path, j in journals if j is None]
-    lost += _failures(folder / "failures.txt") + run_problems(runs)
+    lost += _failures(folder / FAILURES) + run_problems(runs)
     record = _record_of(runs, processes, lost, time.time_ns() // 1000 if now_us is None else now_us)
     return replace(record, reasons=(*record.reasons, *_notes(runs, processes)))
 
@@ -52,8 +55,8 @@ def _record_of(runs: list[Journal], processes: list[Journal], lost: list[str], n
     """By the best method that counted anything. ``lost`` says why work may be missing."""
     if any(journal.header["method"] == "counters" and journal.contexts for journal in processes):
         return counted_record(runs, processes, lost, now_us)
-    lost = [*lost, *killed_commands(runs), *runs_not_ended(runs)]
-    lost += [reason for journal in processes for reason in _process_reasons(journal)]
+    lost = [*lost, *(reason for journal in processes for reason in _process_reasons(journal))]
+    lost += [*killed_commands(runs), *runs_not_ended(runs)]
     watched = {journal.header["method"] for journal in runs if journal.device_windows}
     if watched & {"gpm", "peak-bound"}:
         return device_record(runs, processes, lost)
@@ -145,7 +148,7 @@ def _analytic_record(
 
 
 def _process_reasons(journal: Journal) -> list[str]:
-    reasons = [f"{journal.identity}: {problem}" for problem in journal.problems]
+    reasons = [f"{journal.identity}: {problem}" for problem in [*journal.problems, *journal.unseen]]
     if journal.torn:
         reasons.append(f"{journal.identity}: the last line of its journal is torn and was left out")
     if journal.end is None and not reasons:

@@ -35,12 +35,12 @@ def runs_not_ended(runs: list[Journal]) -> list[str]:
     ]
 
 
-def time_lost(meters: list[Journal]) -> list[str]:
-    """Time in which contexts were not counted, each reason once. The peak bounds it."""
+def time_lost(meters: list[Journal], end_us: int) -> list[str]:
+    """Time in which contexts were not counted, each reason once. The peak bounds it. The run ended at ``end_us``."""
     places: dict[tuple[str, str, str], list[_Place]] = {}
     for journal in meters:
         for context in journal.contexts:
-            for why, time_us in _times_lost(context).items():
+            for why, time_us in _times_lost(journal, context, end_us).items():
                 places.setdefault(why, []).append(_Place(journal.identity, context.device["device"], time_us))
     return [
         f"{what}: {duration(sum(place.time_us for place in where))} not counted on {_all_of(where)}"
@@ -96,14 +96,14 @@ def _is_death(problem: str) -> bool:
     return problem.startswith(COMMAND_DIED)
 
 
-def _times_lost(context: CountedContext) -> dict[tuple[str, str, str], int]:
+def _times_lost(journal: Journal, context: CountedContext, end_us: int) -> dict[tuple[str, str, str], int]:
     """By what happened, which call it was, and what to do: microseconds."""
     times: dict[tuple[str, str, str], int] = {}
     for gap in context.gaps:
         times[gap.why] = times.get(gap.why, 0) + gap.end_us - gap.begin_us
-    if not context.windows and not times:
-        why = "the counters were not ready before the process ended", "", ""
-        times[why] = end_of(context) - context.begin_us
+    if not context.windows and len(times) <= 1:
+        why = next(iter(times), ("the counters were not ready before the process ended", "", ""))
+        times[why] = end_of(context) + tail_of(journal, context, end_us) - context.begin_us
     if not all_counted(context):
         names = ", ".join(context.unsupported)
         why = f"no single pass of this chip counts {names:.200}, which is bounded by the peak", "", ""

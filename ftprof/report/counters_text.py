@@ -27,7 +27,7 @@ def uncounted_line(record: Record) -> str:
     blind = [row for row in rows if not row.time_share and not row.measured]
     zeros = [row for row in rows if not row.measured and row.time_share]
     parts = []
-    if not rows:
+    if not rows and not record.complete:
         parts.append("everything")
     if blind:
         parts.append(f"never looked for: {_names(blind)}")

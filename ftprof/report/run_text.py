@@ -26,6 +26,7 @@ METHOD_MEANING = {
 _LABEL = 14
 _WIDTH = 79
 _LINES = 15
+_KEPT = "\xa0"  # a blank at which no line is broken
 
 
 def closing_block(record: Record, verdicts: Sequence[Verdict], where: Path, program: str = "ftprof") -> list[str]:
@@ -79,7 +80,7 @@ def report_text(record: Record, verdict_lines: Sequence[str]) -> str:
     lines += [
         "",
         "Not counted",
-        *(_uncounted_table(record) if not record.precisions else [f"  {uncounted_text(record)}"]),
+        *(_uncounted_table(record) if record.method == "analytic" else [f"  {uncounted_text(record)}"]),
     ]
     lines += _cross_checks(record)
     if record.reasons:
@@ -242,11 +243,12 @@ def _fields(label: str, lines: Sequence[str]) -> list[str]:
 
 
 def _more(count: int) -> str:
-    return f" (and {count} more)" if count else ""
+    return f" (and{_KEPT}{count}{_KEPT}more)" if count else ""
 
 
 def _wrap(text: str, **limits: Any) -> list[str]:
-    return textwrap.wrap(text, _WIDTH - _LABEL - 2, break_long_words=False, break_on_hyphens=False, **limits)
+    lines = textwrap.wrap(text, _WIDTH - _LABEL - 2, break_long_words=False, break_on_hyphens=False, **limits)
+    return [line.replace(_KEPT, " ") for line in lines]
 
 
 def _field(label: str, text: str) -> str:

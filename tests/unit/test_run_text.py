@@ -37,7 +37,7 @@ def test_the_closing_block_has_at_most_fifteen_lines_whatever_there_is_to_say() 
     assert len(block) <= 15
     assert "interval [300, no upper end]" in block[0]
     assert any("The policies differ" in line for line in block)
-    assert any("reason 0 (and 49 more)" in line for line in block)
+    assert any("reason 1 (and 48 more)" in line for line in block)
     assert any("kernel 0, kernel 1, kernel 10, ...: so the" in line for line in block)
     assert any("command       exit code 3: this is what ran until then" in line for line in block)
     assert all(len(line) < 80 for line in block)

@@ -1,0 +1,856 @@
+"""The injection library in one process on the stand-ins: what it counts, and how it bears what programs do.
+
+The stand-ins enforce much of it (no capture is invalidated, no call in a callback, in a forked child or after exit
+handlers: csrc/testing/FORMAT.md), so every test ends with a look at the rules that were broken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import FTPROF
+from counted_runs import CountedRun, environment, is_honest
+from cuda_standins import BF16, FFMA, FP16, TF32, Standins, build
+from injection_runs import BASE_ONLY, SLOTS, beside_truth, program, python, readings, run, windows
+
+GEMM = {BF16: 2**31 + 1, "duration_us": 400}
+SCRIPT: dict[str, Any] = {"kernels": {"gemm": GEMM}, "trace": "cupti"}
+WORK = ("--kernels", "gemm:1000", "--seconds", "0.5")
+COMPILER = shutil.which("cc") or shutil.which("gcc")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory)
+
+
+@pytest.fixture
+def standins(folder: Path, tmp_path: Path) -> Iterator[Standins]:
+    standins = Standins(folder, tmp_path)
+    yield standins
+    assert standins.violations() == []
+
+
+def is_exact(counted: CountedRun, least: int = 8) -> bool:
+    """Whether the program was left alone, and each window holds what ran in it, and the interval what ran at all."""
+    assert (counted.code, counted.err) == (0, "")
+    pairs = beside_truth(counted)
+    assert len(pairs) >= least
+    assert sum(truth.get(BF16, 0) for _, truth in pairs) > 0
+    assert [window.counts for window, _ in pairs] == [truth for _, truth in pairs]
+    return is_honest(counted.record, counted.truth())
+
+
+# ---------------------------------------------------------------- what is counted
+
+
+def test_every_window_holds_exactly_what_ran_in_it(standins: Standins) -> None:
+    kernels = {
+        "gemm": GEMM,
+        "half": {FP16: 12345677, TF32: 3, "duration_us": 70.5},
+        "axpy": {FFMA: 991, "smsp__sass_thread_inst_executed": 4001, "duration_us": 33},
+    }
+    options = ["--threads", "2", "--seconds", "2", "--kernels", "gemm:700,half:2000,axpy:500"]
+    counted = run(standins, {**SCRIPT, "kernels": kernels}, program(standins, *options))
+    assert counted.out == "done\n"
+    assert is_exact(counted, 30)
+    pairs = beside_truth(counted)
+    assert {"base", "rotating", "integer", "sparse"} <= {window.role for window, _ in pairs}
+    record, executed = counted.record, counted.standins.truths()[0].executed()
+    for row in record["estimates"]:
+        metric = row["metric"].removesuffix(".sum")
+        weight = 2 if "sass" in metric and "fma" in metric else 1
+        assert int(row["measured"]) == weight * sum(window.counts.get(metric, 0) for window, _ in pairs)
+        assert int(row["low"]) <= weight * executed[metric]
+        assert row["high"] is None or weight * executed[metric] <= int(row["high"])
+    assert record["complete"], record["reasons"]
+    assert is_honest(record, executed[BF16] + executed[FP16] + executed[TF32] + 2 * executed[FFMA])
+
+
+def base_only(**changes: Any) -> dict[str, Any]:
+    return {**SCRIPT, **BASE_ONLY, **changes}
+
+
+def test_a_run_whose_gaps_hold_5_percent_of_the_work_is_sampled(standins: Standins) -> None:
+    script = base_only(delays=[{"call": "cuptiRangeProfilerStart", "us": 2500}])
+    work = program(standins, "--kernels", "gemm:4500", "--seconds", "2", "--rounds", "2000")
+    counted = run(standins, script, work, FTPROF_SLOT_US="50000,50000")
+    record, truth = counted.record, counted.truth()
+    assert is_exact(counted, 20)
+    measured = sum(window.counts[BF16] for window in windows(counted))
+    assert Fraction(3, 100) < Fraction(truth - measured, truth) < Fraction(15, 100)
+    (row,) = (row for row in record["estimates"] if row["measured"] != "0")
+    assert (record["method"], int(row["measured"]), int(row["over_rotation"])) == ("sampled", measured, 0)
+    assert int(row["flops"]) == measured + int(row["over_gaps"])
+    assert abs(int(row["flops"]) - truth) < truth // 50
+
+
+@pytest.mark.slow
+def test_a_run_whose_gaps_hold_nothing_is_counted(standins: Standins) -> None:
+    """Its edges take 0.05 % of the time, unless the machine is busy."""
+    work = program(standins, "--kernels", "gemm:12000", "--seconds", "6", "--rounds", "6000")
+    for _ in range(5):
+        counted = run(standins, base_only(), work, FTPROF_SLOT_US="3000000,3000000")
+        (row,) = (row for row in counted.record["estimates"] if row["measured"] != "0")
+        below = 1000 * int(row["over_gaps"]) < int(row["flops"])
+        assert counted.record["method"] == ("counters" if below else "sampled")
+        if below:
+            return
+    pytest.fail("five times the edges took more than a thousandth of the run")
+
+
+def test_work_before_the_context_was_seen_is_in_its_time(standins: Standins) -> None:
+    """A slow start of CUPTI is no reason to leave out what ran meanwhile."""
+    script = base_only(delays=[{"call": "cuptiGetVersion", "us": 300_000, "times": 1}])
+    counted = run(standins, script, program(standins, *WORK))
+    first = min(window.begin_us for window in windows(counted))
+    (life,) = counted.standins.truths()[0].contexts.values()
+    began_us = next(line["begin_us"] for line in counted.lines if line["kind"] == "context")
+    assert first * 1000 - life.begin_ns > 300_000_000
+    assert began_us * 1000 <= life.begin_ns < began_us * 1000 + 50_000_000
+    assert is_exact(counted, 2)
+
+
+def test_the_processes_visible_devices(standins: Standins) -> None:
+    devices = [{"uuid": f"GPU-0000000{i}-0000-0000-0000-000000000000"} for i in range(3)]
+    work = program(standins, *WORK, "--devices", "1")
+    counted = run(standins, {**SCRIPT, "devices": devices}, work, CUDA_VISIBLE_DEVICES="2,0")
+    assert {(row["device"], row["uuid"]) for row in counted.record["estimates"]} == {("cuda:1", devices[0]["uuid"])}
+    assert is_exact(counted)
+
+
+@pytest.mark.parametrize("method", ["auto", "counters"])
+def test_a_variable_that_another_tool_has_is_left_to_it(standins: Standins, method: str) -> None:
+    tool = "/opt/nsight/libToolsInjection64.so"
+    tell = python("print(os.environ['CUDA_INJECTION64_PATH'])")
+    counted = run(standins, SCRIPT, tell, "--method", method, CUDA_INJECTION64_PATH=tool)
+    assert (counted.code, counted.out) == (0, f"{tool}\n")
+    assert f"CUDA_INJECTION64_PATH is set to {tool} already" in counted.err
+    assert f"CUDA_INJECTION64_PATH is set to {tool} already" in counted.reasons
+
+
+# ---------------------------------------------------------------- contexts that come and go
+
+
+def test_contexts_beside_the_primary_one_are_counted_on_demand(standins: Standins) -> None:
+    work = program(standins, *WORK, "--create-context")
+    counted = run(standins, SCRIPT, work, "--subscribe")
+    assert is_exact(counted)
+    lives = standins.truths()[0].contexts
+    assert sorted(life.primary for life in lives.values()) == [False, True]
+    seen = {window.context for window in windows(counted)}
+    assert len(seen) == 2
+    # Both have the same work, and both are counted for most of the time.
+    for context in seen:
+        measured = sum(w.counts.get(BF16, 0) for w in windows(counted) if w.context == context)
+        assert measured > counted.truth() // 4
+
+
+def test_many_contexts_come_and_go_while_they_are_counted(standins: Standins) -> None:
+    many = python("""
+        init()
+        def live(number):
+            for i in range(12):
+                context = create(number % 2)
+                work(0.001 * (i * 7 % 40))
+                ok(cu.cuCtxDestroy_v2(context))
+        threads = [threading.Thread(target=live, args=(number,)) for number in range(4)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        print("done")
+    """)
+    counted = run(standins, {**SCRIPT, "devices": 2}, many, "--subscribe")
+    assert (counted.code, counted.out, counted.err) == (0, "done\n", "")
+    assert [window.counts for window, _ in beside_truth(counted)] == [truth for _, truth in beside_truth(counted)]
+    assert len({window.context for window in windows(counted)}) > 20
+    assert is_honest(counted.record, counted.truth())
+
+
+def test_a_context_that_is_gone_before_it_could_be_counted_is_told(standins: Standins) -> None:
+    short = python("""
+        init()
+        for _ in range(30):
+            context = create()
+            launch("gemm", 1)
+            ok(cu.cuCtxDestroy_v2(context))
+    """)
+    counted = run(standins, SCRIPT, short, "--subscribe")
+    assert (counted.code, counted.out, counted.err) == (0, "", "")
+    assert counted.reasons.count("they came and went before they were seen") == 1
+    assert counted.record["high"] is None
+
+
+def test_the_subscribers_place_is_taken_only_on_demand(standins: Standins) -> None:
+    work = program(standins, *WORK, "--subscribe")
+    counted = run(standins, SCRIPT, work)
+    assert counted.out == "cuptiSubscribe: 0\ndone\n"
+    assert is_exact(counted)
+
+
+def test_a_primary_context_that_is_reset_and_made_again_at_once(standins: Standins) -> None:
+    counted = run(standins, SCRIPT, program(standins, "--kernels", "gemm:1500", "--seconds", "1", "--reset"))
+    assert counted.out == "done\n"
+    assert len(standins.truths()[0].contexts) == 2
+    assert is_exact(counted)
+    assert not counted.record["complete"]
+
+
+def test_a_primary_context_that_is_reset_and_made_again_later(standins: Standins) -> None:
+    later = python("""
+        init()
+        for _ in range(3):
+            retain()
+            work(0.3)
+            ok(cu.cuDevicePrimaryCtxReset_v2(0))
+            ok(cu.cuDevicePrimaryCtxRelease_v2(0))
+            time.sleep(0.2)
+            flags, active = ctypes.c_uint(), ctypes.c_int()
+            ok(cu.cuDevicePrimaryCtxGetState(0, ctypes.byref(flags), ctypes.byref(active)))
+            print(active.value)
+    """)
+    counted = run(standins, SCRIPT, later)
+    assert counted.out == "0\n0\n0\n"  # nobody keeps it alive
+    assert len({window.context for window in windows(counted)}) == 3
+    assert is_exact(counted)
+
+
+def test_a_device_that_is_lost_stops_no_other(standins: Standins) -> None:
+    devices = [{"lost": {"after_us": 500_000, "code": 719}}, {}]
+    two = python("""
+        init()
+        retain(0)
+        def until_lost():
+            try:
+                current(lost)
+                work(1)
+            except AssertionError as error:
+                print(error)
+        lost = retain(0)
+        thread = threading.Thread(target=until_lost)
+        thread.start()
+        retain(1)
+        work(1)
+        thread.join()
+    """)
+    counted = run(standins, {**SCRIPT, "devices": devices}, two)
+    assert counted.out == "719\n"
+    last = {device: max(w.end_us for w in windows(counted) if w.device == device) for device in (0, 1)}
+    assert last[1] - last[0] > 300_000
+    assert is_exact(counted)
+    assert not counted.record["complete"]
+    assert "cuda:0" in counted.reasons
+
+
+# ---------------------------------------------------------------- threads, signals, captures
+
+
+def test_our_threads_have_all_signals_blocked_and_stacks_of_their_own(standins: Standins) -> None:
+    """64 KiB is what the program gives its threads, on which CUPTI would not fit."""
+    threads = python("""
+        libc = ctypes.CDLL(None)
+        attributes = ctypes.create_string_buffer(256)
+        libc.pthread_attr_init(attributes)
+        libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(65536))
+        libc.pthread_setattr_default_np(attributes)
+        init()
+        retain()
+        work(0.3)
+        for task in our_threads():
+            status = dict(line.split(":", 1) for line in open(task + "status"))
+            blocked = int(status["SigBlk"], 16)
+            left = [n for n in range(1, 65) if not blocked >> (n - 1) & 1]
+            print(open(task + "comm").read().strip(), left)
+        sizes = []
+        for line in open("/proc/self/maps"):
+            begin, end = (int(number, 16) for number in line.split()[0].split("-"))
+            sizes.append((end - begin) >> 10)
+        print(sizes.count(8192) >= 2)
+    """)
+    counted = run(standins, SCRIPT, threads)
+    # SIGKILL and SIGSTOP cannot be blocked, 32 and 33 are the C library's own.
+    assert sorted(counted.out.splitlines()) == [
+        "True",
+        "ftprof-meter [9, 19, 32, 33]",
+        "ftprof-watcher [9, 19, 32, 33]",
+    ]
+    assert is_exact(counted)
+
+
+def test_no_capture_is_invalidated(standins: Standins) -> None:
+    work = program(
+        standins,
+        "--threads",
+        "4",
+        "--devices",
+        "0,1",
+        "--kernels",
+        "gemm:1000",
+        "--seconds",
+        "1",
+        "--capture",
+        "--print",
+    )
+    script = {**SCRIPT, "devices": 2}
+    alone = run(standins, script, work, bare=True)
+    counted = run(standins, script, work)
+    assert alone.out.endswith("gemm 1000\ndone\n")
+    assert (counted.code, counted.out, counted.err) == (alone.code, alone.out, alone.err)
+    assert len(windows(counted)) > 30
+
+
+CAPTURES = """
+    announced = sys.argv[1:] == ["announced"]
+    if announced:
+        os.environ["FTPROF_CAPTURES_ANNOUNCED"] = str(os.getpid())
+    init()
+    contexts = [retain(0), retain(1)]
+    module, function = ctypes.c_void_p(), ctypes.c_void_p()
+    def capture(context, times):
+        stream, graph = ctypes.c_void_p(), ctypes.c_void_p()
+        current(context)
+        ok(cu.cuStreamCreate(ctypes.byref(stream), 1))
+        for i in range(times):
+            asked = time.monotonic()
+            if announced:
+                library().ftprof_inject_capture_begins()
+            waited = time.monotonic() - asked
+            begin = time.time_ns()
+            ok(cu.cuStreamBeginCapture_v2(stream, 2))  # relaxed: none of this program's own calls breaks it
+            time.sleep(0.004)
+            ok(cu.cuStreamEndCapture(stream, ctypes.byref(graph)))
+            end = time.time_ns()
+            if announced:
+                library().ftprof_inject_capture_ends()
+            ok(cu.cuGraphDestroy(graph))
+            print(begin, end, round(waited, 3))
+            time.sleep(0.03)
+    threads = [threading.Thread(target=capture, args=(context, 60)) for context in contexts * 2]
+    [thread.start() for thread in threads]
+    current(contexts[0])
+    work(2)
+    [thread.join() for thread in threads]
+"""
+
+
+def test_patched_code_and_announced_captures_are_kept_apart(standins: Standins) -> None:
+    script = {**SCRIPT, "devices": 2, "kernels": {"gemm": {**GEMM, FFMA: 10, "smsp__sass_thread_inst_executed": 99}}}
+    counted = run(standins, script, [*python(CAPTURES), "announced"], FTPROF_SLOT_US="2000,2000")
+    assert counted.err == ""
+    captures = [tuple(map(float, line.split())) for line in counted.out.splitlines()]
+    patched = [window for window in windows(counted) if window.role == "cuda-core"]
+    assert len(captures) == 240
+    assert len(patched) > 1
+    for window in patched:
+        for begin, end, _ in captures:
+            assert window.end_us <= begin // 1000 or window.begin_us >= end // 1000
+    assert max(waited for _, _, waited in captures) < 0.5
+
+
+def test_no_code_is_patched_where_captures_are_not_announced(standins: Standins) -> None:
+    another = {"FTPROF_CAPTURES_ANNOUNCED": "1"}  # another process's number: a child inherits its parent's
+    counted = run(standins, {**SCRIPT, "devices": 2}, python(CAPTURES), FTPROF_SLOT_US="4000,4000", **another)
+    assert counted.err == ""
+    roles = {window.role for window in windows(counted)}
+    assert roles == {"base", "rotating", "link", "integer", "sparse"}
+
+
+def test_a_cut_closes_the_windows_of_all_contexts(standins: Standins) -> None:
+    cut = python("""
+        init()
+        retain(0), retain(1)
+        time.sleep(0.5)
+        began = time.time_ns() // 1000
+        assert library().ftprof_inject_cut(2000) == 1
+        print(began, time.time_ns() // 1000)
+        time.sleep(0.2)
+    """)
+    counted = run(standins, {**SCRIPT, "devices": 2}, cut, FTPROF_SLOT_US="10000000,10000000")
+    began, ended = map(int, counted.out.split())
+    assert ended - began < 1_000_000
+    for device in (0, 1):
+        ends = [window.end_us for window in windows(counted) if window.device == device]
+        assert began <= ends[0] <= ended < ends[1]
+
+
+def test_a_cut_waits_no_longer_than_it_may_and_blocks_nobody(standins: Standins) -> None:
+    script = {**SCRIPT, "devices": 2, "delays": [{"call": "cuptiRangeProfilerDecodeData", "us": 4_000_000}]}
+    cut = python("""
+        init()
+        retain(0), retain(1)
+        time.sleep(0.3)
+        threading.Thread(target=library().ftprof_inject_cut, args=(20000,), daemon=True).start()
+        time.sleep(0.1)
+        began = time.monotonic()
+        print(library().ftprof_inject_cut(200), flush=True)
+        ctypes.CDLL(None).exit(0 if time.monotonic() - began < 1 else 1)
+    """)
+    began = time.monotonic()
+    counted = run(standins, script, cut, FTPROF_SLOT_US="10000000,10000000")
+    assert (counted.code, counted.out) == (0, "0\n")
+    assert time.monotonic() - began < 5.5  # of which at most 2 s at exit
+    assert is_honest(counted.record, counted.truth())
+
+
+# ---------------------------------------------------------------- how processes end
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "complete"),
+    [
+        ([], 0, True),
+        (["--end", "exit", "--exit-code", "3"], 3, True),
+        (["--end", "_exit", "--exit-code", "4"], 4, False),
+        (["--end", "abort"], 134, False),
+        (["--end", "15"], 143, False),
+        (["--end", "9"], 137, False),
+    ],
+)
+def test_every_end_is_that_of_the_bare_run(standins: Standins, options: list[str], code: int, complete: bool) -> None:
+    counted = run(standins, SCRIPT, program(standins, *WORK, *options))
+    assert (counted.code, counted.out, counted.err) == (code, "done\n", "")
+    assert counted.record["complete"] is complete
+    assert is_honest(counted.record, counted.truth())
+    assert len(windows(counted)) >= 8
+
+
+@pytest.mark.parametrize("end", ["return", "exit", "_exit", "15"])
+def test_a_window_that_cannot_be_closed_delays_no_end_for_more_than_2_seconds(standins: Standins, end: str) -> None:
+    script = {**SCRIPT, "delays": [{"call": "cuptiRangeProfilerDecodeData", "nth": 4, "us": 60_000_000}]}
+    began = time.monotonic()
+    counted = run(standins, script, program(standins, *WORK, "--end", end))
+    took = time.monotonic() - began
+    assert took < (4.5 if end in ("return", "exit") else 2.5)
+    assert counted.out == "done\n"
+    assert len(windows(counted)) == 3
+    assert not counted.record["complete"]
+    assert is_honest(counted.record, counted.truth())
+    if end in ("return", "exit"):
+        assert "the program ended before its last window could be closed" in counted.reasons
+
+
+def test_an_exit_in_a_thread_closes_the_windows(standins: Standins) -> None:
+    exits = python("""
+        init()
+        retain()
+        threading.Timer(0.4, lambda: ctypes.CDLL(None).exit(3)).start()
+        work(30)
+    """)
+    counted = run(standins, SCRIPT, exits)
+    assert counted.code == 3
+    assert counted.lines[-1]["kind"] == "end"
+    assert is_honest(counted.record, counted.truth())
+
+
+LATE = """
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+static char path[4096];
+static int seconds;
+static void handler(void) {
+  FILE* file = fopen(path, "r");
+  static char line[1 << 16];
+  int ended = 0;
+  while (file && fgets(line, sizeof line, file)) ended = strstr(line, "\\"kind\\":\\"end\\"") != NULL;
+  printf("ended %d\\n", ended);
+  fflush(stdout);
+  sleep(seconds);
+}
+void at_exit(const char* journal, int wait) {
+  strcpy(path, journal);
+  seconds = wait;
+  atexit(handler);
+}
+"""
+
+
+@pytest.fixture
+def late(tmp_path: Path) -> Path:
+    """A library whose at_exit registers an exit handler that tells whether the journal has ended."""
+    if COMPILER is None:
+        pytest.skip("no C compiler")
+    (tmp_path / "late.c").write_text(LATE)
+    library = tmp_path / "late.so"
+    subprocess.run([COMPILER, "-shared", "-fPIC", str(tmp_path / "late.c"), "-o", str(library)], check=True)
+    return library
+
+
+def test_our_exit_handler_runs_before_those_of_libraries_loaded_after_us(standins: Standins, late: Path) -> None:
+    """Such as CUPTI itself, whose static objects are gone once its handlers have run."""
+    order = python("""
+        init()
+        library = ctypes.CDLL(sys.argv[1])
+        library.at_exit.argtypes = [ctypes.c_char_p, ctypes.c_int]
+        folder = os.environ["FTPROF_RUN_DIR"]
+        import socket, glob
+        retain()
+        path = None
+        while not path:
+            path = glob.glob(f"{folder}/*-{os.getpid()}-*-counters.journal")
+        library.at_exit(path[0].encode(), 0)
+        work(0.4)
+    """)
+    counted = run(standins, SCRIPT, [*order, str(late)])
+    assert counted.out == "ended 1\n"
+    assert is_exact(counted)
+
+
+def test_no_call_of_cupti_follows_an_exit_handler_that_gave_up(standins: Standins, late: Path) -> None:
+    script = {**SCRIPT, "delays": [{"call": "cuptiRangeProfilerDecodeData", "nth": 3, "us": 4_000_000}]}
+    slow = python("""
+        library = ctypes.CDLL(sys.argv[1])
+        library.at_exit.argtypes = [ctypes.c_char_p, ctypes.c_int]
+        library.at_exit(b"/dev/null", 4)  # runs last of all
+        init()
+        retain()
+        work(0.3)
+    """)
+    counted = run(standins, script, [*slow, str(late)])
+    assert counted.out == "ended 0\n"
+    # The stand-in looks at the clock when the call returns, and takes it for one that began too late.
+    assert standins.violations() == ["cuptiRangeProfilerDecodeData was called after the driver's exit handler"]
+    next((standins.work / "truth").glob("violations-*")).unlink()
+    lines = standins.trace()
+    hung = max(lines, key=span)
+    assert (hung["call"], span(hung) // 10**9) == ("cuptiRangeProfilerDecodeData", 4)
+    assert not [line for line in lines if line.get("begin_ns", 0) >= hung["end_ns"]]
+    assert counted.lines[-1]["kind"] == "end"
+
+
+def span(line: dict[str, Any]) -> int:
+    return int(line.get("end_ns", 0) - line.get("begin_ns", 0))
+
+
+def test_a_program_that_ends_while_its_counters_are_planned_does_not_wait(standins: Standins) -> None:
+    script = {**SCRIPT, "delays": [{"call": "cuptiProfilerHostGetNumOfPasses", "us": 100_000}]}
+    began = time.monotonic()
+    counted = run(standins, script, program(standins, "--kernels", "gemm:10"))
+    assert time.monotonic() - began < 2
+    assert (counted.code, counted.out) == (0, "done\n")
+    assert "ended before the counters were ready" in counted.reasons
+    assert is_honest(counted.record, counted.truth())
+
+
+# ---------------------------------------------------------------- forks
+
+
+def test_a_fork_before_the_drivers_start(standins: Standins) -> None:
+    counted = run(standins, SCRIPT, program(standins, *WORK, "--fork", "before"))
+    assert counted.out.endswith("process ended with 0\ndone\n")
+    assert len({window.process for window in windows(counted)}) == 2
+    assert is_exact(counted)
+
+
+def test_a_fork_and_another_program(standins: Standins) -> None:
+    counted = run(standins, SCRIPT, program(standins, *WORK, "--fork", "exec"))
+    assert len({window.process for window in windows(counted)}) == 2
+    assert is_exact(counted)
+
+
+@pytest.mark.parametrize("how", ["os.fork()", "libc.syscall(57)"])
+def test_a_fork_after_the_drivers_start(standins: Standins, how: str) -> None:
+    """The second, by the number that fork has on x86-64, is one of which no library hears."""
+    if "57" in how and os.uname().machine != "x86_64":
+        pytest.skip("another number here")
+    forks = python(f"""
+        libc = ctypes.CDLL(None)
+        init()
+        retain()
+        work(0.2)
+        before = time.monotonic()
+        child = {how}
+        if child == 0:
+            files = [os.path.realpath("/proc/self/fd/" + f) for f in os.listdir("/proc/self/fd")]
+            journals = [f for f in files if "counters.journal" in f and "os" in "{how}"]
+            print("child", len(os.listdir("/proc/self/task")), len(journals), flush=True)
+            library().ftprof_inject_capture_begins()
+            library().ftprof_inject_cut(2000)
+            libc.exit(5)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), time.monotonic() - before < 1)
+        work(0.3)
+    """)
+    counted = run(standins, SCRIPT, forks)
+    assert counted.out == "child 1 0\n5 True\n"
+    assert len(list(counted.folder.glob("*-counters.journal"))) == 1
+    assert counted.record["complete"], counted.reasons
+    assert is_exact(counted)
+
+
+def test_a_daemon(standins: Standins) -> None:
+    daemon = python("""
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+        os.chdir("/")
+        if os.fork():
+            os._exit(0)
+        os.closerange(0, 3)
+        init()
+        retain()
+        work(0.5)
+    """)
+    counted = run(standins, SCRIPT, daemon)
+    assert counted.record["complete"], counted.reasons
+    assert is_exact(counted)
+
+
+def test_a_process_that_becomes_another_program(standins: Standins) -> None:
+    becomes = python("""
+        init()
+        retain()
+        work(0.3)
+        os.execv(sys.argv[1], sys.argv[1:])
+    """)
+    counted = run(standins, SCRIPT, [*becomes, *program(standins, *WORK)])
+    assert counted.out == "done\n"
+    assert [line["kind"] for line in counted.lines].count("program") == 1
+    assert len(counted.standins.truths()) == 2
+    assert is_honest(counted.record, counted.truth())
+
+
+# ---------------------------------------------------------------- what programs do to their processes
+
+HOSTILE = {
+    "closes what it did not open": """
+        for _ in range(6):
+            os.closerange(3, 4096)
+            files = [open("/dev/null") for _ in range(300)]
+            work(0.05)
+            del files
+    """,
+    "goes elsewhere": """
+        os.chdir("/")
+        work(0.4)
+    """,
+    "changes its environment": """
+        def change():
+            for i in range(20000):
+                os.environ[f"VARIABLE_{i % 500}"] = "x" * (i % 97)
+                if i % 3 == 0:
+                    os.environ.pop(f"VARIABLE_{i // 2 % 500}", None)
+        thread = threading.Thread(target=change)
+        thread.start()
+        work(0.4)
+        thread.join()
+        os.environ.clear()
+        work(0.2)
+    """,
+    "has few descriptors": """
+        import resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
+        work(0.4)
+    """,
+    "closes its streams": """
+        os.closerange(0, 3)
+        work(0.4)
+    """,
+}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_program_that(standins: Standins, what: str, when: str) -> None:
+    """Before the context, or after the first windows."""
+    hostile = "\n".join(line.removeprefix("        ") for line in HOSTILE[what].splitlines())
+    begin = "init()\nretain()\nwork(0.2)\n"
+    act = "work_later = work\n" + hostile
+    if when == "before":
+        # The first work is what comes after the deed.
+        begin, act = (
+            "",
+            "work_now, first = work, []\n"
+            + ("def work(seconds):\n    if not first:\n        first.append(init()), retain()\n    work_now(seconds)\n")
+            + hostile,
+        )
+    counted = run(standins, {**SCRIPT, "ledger_mib": 1}, python(begin + act))
+    assert is_exact(counted, 6)
+    assert counted.record["complete"], counted.reasons
+
+
+def test_the_environment_of_the_drivers_start_counts(standins: Standins) -> None:
+    """What the program makes of it afterwards is read by no thread of ours, at which moment it could be torn."""
+    changes = python("""
+        init()
+        os.environ["CUDA_HOME"] = "/nowhere"
+        os.environ["RANK"] = "7"
+        retain()
+        work(0.3)
+    """)
+    counted = run(standins, SCRIPT, changes)
+    assert is_exact(counted)
+    assert counted.lines[0]["rank"] is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up its rights")
+def test_a_program_that_gives_up_its_rights(standins: Standins) -> None:
+    drops = python("""
+        init()
+        retain()
+        work(0.3)
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        print(time.time_ns() // 1000, flush=True)
+        work(0.4)
+    """)
+    counted = run(standins, {"kernels": {"gemm": GEMM}}, drops, FTPROF_ROLLUP_LINES="30")
+    assert (counted.code, counted.err) == (0, "")
+    dropped = int(counted.out)
+    assert sum(window.begin_us > dropped for window in windows(counted)) > 5
+    assert counted.record["complete"], counted.reasons
+    assert is_honest(counted.record, counted.truth())
+
+
+@pytest.mark.parametrize("mib", [2, 64])
+def test_a_program_with_little_address_space(standins: Standins, mib: int) -> None:
+    """With 2 MiB there is not even a thread."""
+    little = python(f"""
+        import resource
+        begun = threading.Event()
+        size = int(open("/proc/self/statm").read().split()[0]) * 4096 + ({mib} << 20)
+        init_first = {mib} < 10
+        if init_first:
+            ok(cu.cuDriverGetVersion(ctypes.byref(ctypes.c_int())))
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+        try:
+            init()
+            retain()
+            work(0.4)
+        except AssertionError as error:
+            print(error)
+        print("done")
+    """)
+    script = {**SCRIPT, "ledger_mib": 1}
+    alone = run(standins, script, little, bare=True)
+    shutil.rmtree(standins.work / "truth")
+    counted = run(standins, script, little)
+    assert (counted.code, counted.out, counted.err) == (alone.code, alone.out, alone.err) == (0, "done\n", "")
+    assert is_honest(counted.record, counted.truth())
+    if mib > 10:
+        assert is_exact(counted)
+    else:
+        assert counted.record["high"] is None or windows(counted)
+
+
+def test_no_descriptor_goes_to_a_child_and_no_thread(standins: Standins) -> None:
+    opens = python("""
+        import fcntl, subprocess
+        def open_files():
+            return {int(name) for name in os.listdir("/proc/self/fd")}
+        before = open_files()
+        list_files = [sys.executable, "-I", "-S", "-c", "import os; print(sorted(os.listdir('/proc/self/fd')))"]
+        def of_child():
+            out = os.pipe()
+            actions = [(os.POSIX_SPAWN_DUP2, out[1], 1)]
+            os.posix_spawn(sys.executable, list_files, os.environ, file_actions=actions)
+            os.close(out[1])
+            text = b""
+            while part := os.read(out[0], 4096):
+                text += part
+            os.close(out[0])
+            return text
+        first = of_child()
+        init()
+        retain()
+        work(0.4)
+        ours = [f for f in open_files() - before if os.path.exists(f"/proc/self/fd/{f}")]
+        ours = [f for f in ours if os.environ["FTPROF_RUN_DIR"] in os.readlink(f"/proc/self/fd/{f}")]
+        print(len(ours), all(fcntl.fcntl(f, fcntl.F_GETFD) & fcntl.FD_CLOEXEC for f in ours), of_child() == first)
+    """)
+    counted = run(standins, SCRIPT, opens)
+    assert counted.out == "2 True True\n"  # the journal, and the file of failures
+    assert is_exact(counted)
+
+
+# ---------------------------------------------------------------- long runs
+
+
+def test_memory_does_not_grow_with_windows(standins: Standins) -> None:
+    grows = python("""
+        def resident():
+            return int(open("/proc/self/statm").read().split()[1]) * 4
+        init()
+        retain()
+        launch("gemm", 10)
+        time.sleep(1.5)
+        early = resident()
+        time.sleep(4)
+        print(early, resident())
+    """)
+    counted = run(standins, {**base_only(), "trace": False}, grows, FTPROF_SLOT_US="300,300", FTPROF_ROLLUP_LINES="200")
+    early, late = map(int, counted.out.split())
+    (row,) = (row for row in counted.record["estimates"] if row["metric"] == f"{BF16}.sum")
+    # A stratum's sums stay: some hundred bytes for 34 windows or more.
+    assert late - early < int(row["windows"]) * 0.2  # KiB
+    assert int(row["windows"]) > 1000
+
+
+def test_a_journal_that_is_rolled_up_holds_the_same(standins: Standins) -> None:
+    script = base_only()
+    work = program(standins, "--kernels", "gemm:2000", "--seconds", "1", "--rounds", "1000")
+    counted = run(standins, script, work, FTPROF_SLOT_US="2000,2000", FTPROF_ROLLUP_LINES="40")
+    lines = [line["kind"] for line in counted.lines]
+    assert lines.count("rollup") == 1
+    assert lines.count("counts") < 80
+    (truth,) = counted.standins.truths()
+    moments = [(push, pop) for *_, push, pop in readings(counted)]
+    (row,) = (row for row in counted.record["estimates"] if row["metric"] == f"{BF16}.sum")
+    assert int(row["windows"]) == len(moments) > 100
+    between = [truth.executed(pop)[BF16] - truth.executed(push)[BF16] for push, pop in moments]
+    assert int(row["measured"]) == sum(between)
+    assert is_honest(counted.record, counted.truth())
+
+
+# ---------------------------------------------------------------- a driver that fails
+
+
+@pytest.mark.parametrize(
+    ("rule", "bounded"),
+    [
+        ({"call": "cuDeviceGetCount", "nth": 1, "every": True, "times": 3, "code": 999}, True),
+        ({"call": "cuDriverGetVersion", "every": True, "code": 999}, True),
+        ({"call": "cuDevicePrimaryCtxGetState", "after_us": 200_000, "every": True, "times": 5, "code": 999}, True),
+        ({"call": "cuDevicePrimaryCtxGetState", "after_us": 200_000, "every": True, "code": 719}, True),
+        ({"call": "cuDevicePrimaryCtxRetain", "every": True, "times": 2, "code": 2}, True),
+        ({"call": "cuDevicePrimaryCtxRetain", "every": True, "code": 2}, True),
+        ({"call": "cuDeviceGetName", "every": True, "code": 3}, False),
+        ({"call": "cuDeviceGetCount", "every": True, "code": 46}, False),
+    ],
+    ids=lambda value: value["call"] + str(value.get("times", "")) if isinstance(value, dict) else "",
+)
+def test_the_watcher_survives_the_driver(standins: Standins, rule: dict[str, Any], bounded: bool) -> None:
+    script = {**SCRIPT, "failures": [{**rule, "threads": "others"}]}
+    counted = run(standins, script, program(standins, *WORK))
+    assert (counted.code, counted.out, counted.err) == (0, "done\n", "")
+    record = counted.record
+    assert is_honest(record, counted.truth())
+    if rule["call"] == "cuDriverGetVersion":
+        assert is_exact(counted)
+        return
+    assert not record["complete"]
+    assert rule["call"] in counted.reasons
+    assert (record["high"] is not None) is bounded
+    if "times" in rule or rule["call"] == "cuDevicePrimaryCtxGetState":
+        assert is_exact(counted)
+
+
+def test_the_runs_own_files_say_nothing_of_it(standins: Standins) -> None:
+    """Nothing of ours goes to the streams of the command, whatever happens to the counters."""
+    script = {**SCRIPT, "failures": [{"call": "cuptiRangeProfilerStart", "every": True, "code": 35}]}
+    done = subprocess.run(
+        [FTPROF, "wrap", "-q", "-o", "record.json", "--", *program(standins, *WORK)],
+        env=environment(standins, script, **SLOTS), cwd=standins.work, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+    assert "35" in json.loads((standins.work / "record.json").read_text())["reasons"][0]

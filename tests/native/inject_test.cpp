@@ -1,0 +1,285 @@
+// Tests of the meter's and the injection library's parts that need no GPU and no CUPTI.
+//
+//   ftprof_inject_test                          threads at the capture gate, interrupts, our
+//   threads ftprof_inject_test journal FOLDER LINES     writes a journal of windows that are always
+//   the
+//                                               same, rolled up every so many lines
+#include <pthread.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "counters/capture_gate.h"
+#include "counters/interrupt.h"
+#include "counters/metric_catalogue.h"
+#include "counters/own_thread.h"
+#include "inject/process_journal.h"
+#include "journal/process_identity.h"
+
+namespace {
+
+using namespace ftprof;
+using counters::CaptureGate;
+using counters::Interrupt;
+using counters::Wake;
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+int failures = 0;
+
+void Expect(bool condition, const char* what) {
+  if (condition) return;
+  ++failures;
+  std::fprintf(stderr, "FAILED: %s\n", what);
+}
+
+bool Shorter(steady_clock::time_point began, milliseconds time) {
+  return steady_clock::now() - began < time;
+}
+
+// A meter that is in a window of patched code whenever it may.
+class PatchingMeter {
+ public:
+  PatchingMeter(CaptureGate* gate, std::atomic<int>* captures, milliseconds window)
+      : gate_(gate), captures_(captures), window_(window), thread_([this] { Run(); }) {}
+  ~PatchingMeter() {
+    interrupt_.Stop();
+    thread_.join();
+  }
+  PatchingMeter(const PatchingMeter&) = delete;
+  PatchingMeter& operator=(const PatchingMeter&) = delete;
+
+  int windows() const { return windows_; }
+  bool overlapped() const { return overlapped_; }
+
+ private:
+  void Run() {
+    while (interrupt_.Pending() == Wake::kTimeout) {
+      if (gate_->TryEnter(&interrupt_)) {
+        interrupt_.WindowOpened();
+        (void)interrupt_.WaitFor(window_);
+        if (*captures_ != 0) overlapped_ = true;
+        interrupt_.WindowClosed();
+        gate_->Leave(&interrupt_);
+        ++windows_;
+      }
+      std::this_thread::yield();
+    }
+  }
+
+  CaptureGate* gate_;
+  std::atomic<int>* captures_;
+  milliseconds window_;
+  Interrupt interrupt_;
+  std::atomic<int> windows_{0};
+  std::atomic<bool> overlapped_{false};
+  std::thread thread_;
+};
+
+void TestCapturesOfManyThreads() {
+  CaptureGate gate;
+  std::atomic<int> captures{0};
+  gate.CapturesAreAnnounced();
+  std::vector<std::unique_ptr<PatchingMeter>> meters;
+  for (int i = 0; i < 4; ++i) {
+    // Of one second: a capture that had to wait for the end of one would show.
+    meters.push_back(std::make_unique<PatchingMeter>(&gate, &captures, milliseconds(1000)));
+  }
+  const auto began = steady_clock::now();
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 50; ++round) {
+        gate.CaptureBegins();
+        ++captures;
+        std::this_thread::sleep_for(microseconds(300));
+        --captures;
+        gate.CaptureEnds();
+        std::this_thread::sleep_for(microseconds(500));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  Expect(Shorter(began, milliseconds(900)), "a capture waits for no window's own end");
+  for (const auto& meter : meters) {
+    Expect(!meter->overlapped(), "no window of patched code during a capture");
+    Expect(meter->windows() > 1, "windows of patched code between captures");
+  }
+}
+
+void TestGateThatIsNotAnnounced() {
+  CaptureGate gate;
+  Interrupt meter;
+  Expect(!gate.TryEnter(&meter), "no window before captures are announced");
+  gate.CaptureEnds();
+  gate.CaptureBegins();
+  gate.CapturesAreAnnounced();
+  Expect(!gate.TryEnter(&meter), "no window during a capture");
+  gate.CaptureEnds();
+  Expect(gate.TryEnter(&meter), "a window after it");
+  gate.Leave(&meter);
+}
+
+// Whatever the meters do: here they are stuck.
+void TestCaptureDoesNotWaitForEver() {
+  CaptureGate gate;
+  gate.CapturesAreAnnounced();
+  std::vector<std::unique_ptr<Interrupt>> stuck;
+  for (int i = 0; i < 8; ++i) {
+    stuck.push_back(std::make_unique<Interrupt>());
+    Expect(gate.TryEnter(stuck.back().get()), "a window");
+    stuck.back()->WindowOpened();
+  }
+  const auto began = steady_clock::now();
+  gate.CaptureBegins();
+  Expect(Shorter(began, milliseconds(2500)), "two seconds for all together");
+}
+
+// Between TryEnter and the opening of its window a meter may be asked, too.
+void TestHurryBeforeTheWindow() {
+  Interrupt meter;
+  meter.Hurry();
+  meter.WindowOpened();
+  Expect(meter.WaitFor(microseconds(10'000'000)) == Wake::kCut, "the next window is cut");
+  meter.WindowClosed();
+  Expect(meter.WaitFor(microseconds(1000)) == Wake::kTimeout, "and no other");
+}
+
+void TestInterrupt() {
+  Interrupt meter;
+  Expect(meter.Cut(microseconds(0)), "nothing to cut");
+  Expect(!meter.AwaitWindow(microseconds(1000)), "no window comes");
+  std::thread other([&] {
+    meter.WindowOpened();
+    Expect(meter.WaitFor(microseconds(10'000'000)) == Wake::kCut, "cut");
+    meter.WindowClosed();
+    meter.WindowOpened();
+    Expect(meter.WaitFor(microseconds(10'000'000)) == Wake::kAbandon, "abandoned");
+    meter.WindowClosed();
+    meter.Finished();
+  });
+  Expect(meter.AwaitWindow(microseconds(5'000'000)), "a window");
+  Expect(meter.Cut(microseconds(5'000'000)), "it is closed");
+  Expect(meter.AwaitWindow(microseconds(5'000'000)), "the next");
+  meter.Abandon();
+  Expect(meter.abandoned(), "it is abandoned");
+  Expect(meter.WaitFinished(microseconds(5'000'000)), "finished");
+  other.join();
+  Expect(!meter.AwaitWindow(microseconds(5'000'000)), "none after the end");
+  meter.Stop();
+  Expect(meter.Pending() == Wake::kAbandon, "stop does not undo abandon");
+}
+
+void TestOwnThread() {
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, 256 << 10);
+  pthread_setattr_default_np(&attributes);
+  std::size_t size = 0;
+  bool blocked = false;
+  counters::OwnThread thread("ftprof-test", [&] {
+    pthread_attr_t mine;
+    pthread_getattr_np(pthread_self(), &mine);
+    pthread_attr_getstacksize(&mine, &size);
+    pthread_attr_destroy(&mine);
+    sigset_t mask;
+    pthread_sigmask(SIG_BLOCK, nullptr, &mask);
+    blocked = sigismember(&mask, SIGTERM) == 1 && sigismember(&mask, SIGSEGV) == 1;
+  });
+  thread.Join();
+  thread.Join();  // nothing any more
+  Expect(size >= (std::size_t{8} << 20), "a stack of its own");
+  Expect(blocked, "signals are blocked");
+  sigset_t mask;
+  pthread_sigmask(SIG_BLOCK, nullptr, &mask);
+  Expect(sigismember(&mask, SIGTERM) == 0, "and not in the thread that began it");
+}
+
+counters::CountedContext ContextNumber(int number) {
+  using counters::Role;
+  using counters::WithSum;
+  counters::CountedContext context;
+  context.device.ordinal = number % 2;
+  context.device.name = "no device";
+  context.device.uuid = "GPU-" + std::to_string(number % 2);
+  context.device.capability = "9.0";
+  context.device.multiprocessors = 132;
+  context.device.clock_khz = 1'980'000;
+  context.plan.chip = "GH100";
+  const std::string cycles = WithSum(counters::kCyclesMetric);
+  context.plan.groups = {
+      {Role::kBase, {WithSum("sm__ops_path_tensor_src_bf16_dst_fp32"), cycles}, 1},
+      {Role::kRotating, {WithSum("sm__ops_path_tensor_src_tf32_dst_fp32"), cycles}, 1},
+      {Role::kCudaCore,
+       {WithSum("smsp__sass_thread_inst_executed_op_ffma_pred_on"),
+        WithSum(counters::kPatchedInstructionsMetric)},
+       1},
+      {Role::kLink, {WithSum(counters::kInstructionsMetric), cycles}, 1},
+  };
+  context.begin_us = 1'000'000 * number;
+  return context;
+}
+
+// Three contexts with strata of 34 windows each, whose counts go up to the largest that is exact.
+int WriteJournal(const std::string& folder, std::size_t lines_before_rollup) {
+  journal::ProcessIdentity identity;
+  std::string why;
+  if (!journal::ReadProcessIdentity(&identity, &why)) return 2;
+  identity.pid = 4711;  // the same of each run
+  identity.start_ticks = 1;
+  inject::ProcessJournal journal(folder, "run", identity, lines_before_rollup, nullptr);
+  journal.Begin({}, "13.0");
+  std::mt19937_64 engine(4711);
+  std::vector<std::unique_ptr<inject::ContextJournal>> contexts;
+  for (int number = 0; number < 3; ++number) {
+    contexts.push_back(std::make_unique<inject::ContextJournal>(&journal));
+    contexts.back()->OnContext(ContextNumber(number));
+  }
+  std::int64_t now = 10'000'000;
+  for (int window = 0; window < 3 * 34 * 40; ++window) {
+    counters::Window closed;
+    const auto number = static_cast<std::size_t>(window % 3);
+    closed.group = engine() % 34 < 31 ? 0 : 1 + engine() % 3;
+    closed.stratum = static_cast<std::uint64_t>(window / 3 / 34);
+    closed.begin_us = now;
+    closed.end_us = now += 100'000;
+    now += 37;
+    const std::uint64_t most = window % 5 == 0 ? (std::uint64_t{1} << 53) - 1 : 1'000'000;
+    closed.counts = {engine() % most, 1 + engine() % most};
+    contexts[number]->OnWindow(closed);
+    if (window % 501 == 0) {
+      contexts[number]->OnGap({now, now + 10, cupti::CuptiError("aCall", 35, "A_CODE", "do it")});
+    }
+  }
+  for (const auto& context : contexts) context->OnEnd(now);
+  journal.End("exit");
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc == 4 && std::strcmp(argv[1], "journal") == 0) {
+    return WriteJournal(argv[2], std::strtoull(argv[3], nullptr, 10));
+  }
+  TestCapturesOfManyThreads();
+  TestGateThatIsNotAnnounced();
+  TestCaptureDoesNotWaitForEver();
+  TestHurryBeforeTheWindow();
+  TestInterrupt();
+  TestOwnThread();
+  if (failures == 0) std::printf("ok\n");
+  return failures == 0 ? 0 : 1;
+}
