@@ -60,6 +60,4 @@ class CMakeBuild(build_ext):
         subprocess.run([cmake, *install], check=True)
 
 
-setup(
-    ext_modules=[Extension(MODULE, sources=[]), Extension(INJECTION, sources=[])], cmdclass={"build_ext": CMakeBuild}
-)
+setup(ext_modules=[Extension(MODULE, sources=[]), Extension(INJECTION, sources=[])], cmdclass={"build_ext": CMakeBuild})
