@@ -1157,7 +1157,7 @@ class _ImportWatcher:
 
         def loaded(module: ModuleType) -> None:
             execute(module)
-            del loader.exec_module
+            vars(loader).pop("exec_module", None)  # another watcher may have put its own in place of ours
             action = self._actions.pop(name, None)  # only now: a spec may be asked for and thrown away
             try:
                 if action is not None:
