@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <random>
 #include <string_view>
 
@@ -88,6 +89,8 @@ std::vector<std::string> MappedSitePackages() {
   char* line = nullptr;
   std::size_t capacity = 0;
   while (::getline(&line, &capacity, maps) > 0) {
+    // Where this library lies says where ftprof is installed, not what the program uses.
+    if (std::strstr(line, "/libftprof_inject.so") != nullptr) continue;
     std::string folder = SitePackagesIn(line);
     if (!folder.empty() && std::find(found.begin(), found.end(), folder) == found.end()) {
       found.push_back(std::move(folder));
