@@ -95,7 +95,7 @@ __attribute__((visibility("default"))) int InitializeInjection() {
 
 // The process is about to end in a way that runs no exit handlers.
 __attribute__((visibility("default"))) void ftprof_inject_end(const char* reason) {
-  ftprof::inject::Stop(reason);
+  ftprof::inject::Stop(reason != nullptr ? reason : "ended");
 }
 
 // 1 once every open window has been closed and its counts are in the journal.

@@ -145,7 +145,7 @@ def counted(journals: Sequence[Journal], run_end_us: int) -> Counted:
             whole = ContextTime(context, context.begin_us, end_us)
             everywhere += [whole, tail]
             lost.append(tail)
-            if not context.windows or not all_counted(context):
+            if not context.windows or uncounted_metrics(context):
                 lost.append(whole)
             if context.windows:
                 estimates = survey(_as_surveyed(context, end_us))
@@ -178,9 +178,18 @@ def tail_of(journal: Journal, context: CountedContext, run_end_us: int) -> int:
     return max((run_end_us if journal.end is None else journal.last_us) - end_of(context), 0)
 
 
-def all_counted(context: CountedContext) -> bool:
-    """Whether its plan looks for every floating-point operation of its chip."""
-    return all("_int" in name or "_sparsity_" in name for name in context.unsupported)
+def uncounted_metrics(context: CountedContext) -> list[str]:
+    """The metrics of floating-point operations that its chip has and no single pass can count.
+
+    Denominators are none, nor are integer operations and sparse parts.
+    """
+    apart = ("_int", "_sparsity_")
+    return [
+        name
+        for name in context.unsupported
+        if name.startswith(("sm__ops_path_tensor_", "smsp__sass_thread_inst_executed_op_"))
+        and not any(part in name for part in apart)
+    ]
 
 
 def _as_surveyed(context: CountedContext, end_us: int) -> Context:

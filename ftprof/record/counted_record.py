@@ -68,6 +68,11 @@ def _cells(rows: Iterable[EstimateRow]) -> dict[Cell, tuple[int, int]]:
 def _unbounded(meters: list[Journal], others: list[Journal]) -> list[str]:
     reasons = [f"{journal.identity}: {what}" for journal in [*meters, *others] for what in journal.problems]
     reasons += [f"{journal.identity}: {what}" for journal in meters for what in journal.unseen]
+    reasons += [
+        f"{journal.identity} was killed or is still running, before it had said on which GPU it counts"
+        for journal in meters
+        if journal.end is None and not journal.contexts
+    ]
     return reasons + _blind_processes(meters, others)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ftprof.record.counted import all_counted, end_of, tail_of
+from ftprof.record.counted import end_of, tail_of, uncounted_metrics
 from ftprof.record.counted_context import CountedContext
 from ftprof.record.journal import Journal, ProcessIdentity
 
@@ -54,8 +54,8 @@ def ends_lost(meters: list[Journal], end_us: int) -> list[str]:
     """Processes that could not end their journal: what they did after their last window until ``end_us`` is lost."""
     reasons = []
     for journal in meters:
-        if journal.end is None:
-            lost_us = max((tail_of(journal, context, end_us) for context in journal.contexts), default=0)
+        if journal.end is None and journal.contexts:
+            lost_us = max(tail_of(journal, context, end_us) for context in journal.contexts)
             reasons.append(
                 f"{journal.identity} was killed or is still running: the {duration(lost_us)} after its last window "
                 "are not counted, and bounded by the peak"
@@ -104,8 +104,8 @@ def _times_lost(journal: Journal, context: CountedContext, end_us: int) -> dict[
     if not context.windows and len(times) <= 1:
         why = next(iter(times), ("the counters were not ready before the process ended", "", ""))
         times[why] = end_of(context) + tail_of(journal, context, end_us) - context.begin_us
-    if not all_counted(context):
-        names = ", ".join(context.unsupported)
+    if uncounted := uncounted_metrics(context):
+        names = ", ".join(uncounted)
         why = f"no single pass of this chip counts {names:.200}, which is bounded by the peak", "", ""
         times[why] = end_of(context) - context.begin_us
     return times

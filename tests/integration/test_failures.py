@@ -195,6 +195,7 @@ def misses(done: CountedRun) -> list[str]:
 
 REPRESENTATIVE = [
     Case("cuDeviceGetCount", 4),
+    Case("cuDeviceGetCount", 4, from_then_on=True),
     Case("cuDriverGetVersion", 1, from_then_on=True),
     Case("cuDevicePrimaryCtxGetState", 101, in_the_middle=True, from_then_on=True),
     Case("cuDevicePrimaryCtxRetain", 2, from_then_on=True),

@@ -40,7 +40,7 @@ def standins(folder: Path, tmp_path: Path) -> Iterator[Standins]:
     assert standins.violations() == []
 
 
-def is_exact(counted: CountedRun, least: int = 8) -> bool:
+def is_exact(counted: CountedRun, least: int = 4) -> bool:
     """Whether the program was left alone, and each window holds what ran in it, and the interval what ran at all."""
     assert (counted.code, counted.err) == (0, "")
     pairs = beside_truth(counted)
@@ -213,12 +213,10 @@ def test_a_primary_context_that_is_reset_and_made_again_later(standins: Standins
             ok(cu.cuDevicePrimaryCtxReset_v2(0))
             ok(cu.cuDevicePrimaryCtxRelease_v2(0))
             time.sleep(0.2)
-            flags, active = ctypes.c_uint(), ctypes.c_int()
-            ok(cu.cuDevicePrimaryCtxGetState(0, ctypes.byref(flags), ctypes.byref(active)))
-            print(active.value)
+            print(cu.cuDevicePrimaryCtxRelease_v2(0))
     """)
     counted = run(standins, SCRIPT, later)
-    assert counted.out == "0\n0\n0\n"  # nobody keeps it alive
+    assert counted.out == "201\n201\n201\n"  # nobody holds it any more
     assert len({window.context for window in windows(counted)}) == 3
     assert is_exact(counted)
 
@@ -325,18 +323,19 @@ CAPTURES = """
             waited = time.monotonic() - asked
             begin = time.time_ns()
             ok(cu.cuStreamBeginCapture_v2(stream, 2))  # relaxed: none of this program's own calls breaks it
-            time.sleep(0.004)
+            time.sleep(0.012)
             ok(cu.cuStreamEndCapture(stream, ctypes.byref(graph)))
             end = time.time_ns()
             if announced:
                 library().ftprof_inject_capture_ends()
             ok(cu.cuGraphDestroy(graph))
             print(begin, end, round(waited, 3))
-            time.sleep(0.03)
-    threads = [threading.Thread(target=capture, args=(context, 60)) for context in contexts * 2]
+            time.sleep(0.004)
+    # Nearly always one of them at first, and none in the end.
+    threads = [threading.Thread(target=capture, args=(context, 80)) for context in contexts * 2]
     [thread.start() for thread in threads]
     current(contexts[0])
-    work(2)
+    work(3)
     [thread.join() for thread in threads]
 """
 
@@ -347,8 +346,8 @@ def test_patched_code_and_announced_captures_are_kept_apart(standins: Standins) 
     assert counted.err == ""
     captures = [tuple(map(float, line.split())) for line in counted.out.splitlines()]
     patched = [window for window in windows(counted) if window.role == "cuda-core"]
-    assert len(captures) == 240
-    assert len(patched) > 1
+    assert len(captures) == 320
+    assert patched
     for window in patched:
         for begin, end, _ in captures:
             assert window.end_us <= begin // 1000 or window.begin_us >= end // 1000
@@ -419,7 +418,7 @@ def test_every_end_is_that_of_the_bare_run(standins: Standins, options: list[str
     assert (counted.code, counted.out, counted.err) == (code, "done\n", "")
     assert counted.record["complete"] is complete
     assert is_honest(counted.record, counted.truth())
-    assert len(windows(counted)) >= 8
+    assert len(windows(counted)) >= 4
 
 
 @pytest.mark.parametrize("end", ["return", "exit", "_exit", "15"])
@@ -529,6 +528,55 @@ def test_no_call_of_cupti_follows_an_exit_handler_that_gave_up(standins: Standin
 
 def span(line: dict[str, Any]) -> int:
     return int(line.get("end_ns", 0) - line.get("begin_ns", 0))
+
+
+def test_python_s_own_way_past_exit_handlers(standins: Standins) -> None:
+    """os._exit runs none of them: ftprof's hook in Python tells the library."""
+    leaves = python("""
+        ctypes.CDLL("libcupti.so.13")  # whatever else is in this environment, the stand-in is the one that is mapped
+        init()
+        retain()
+        work(0.4)
+        os._exit(7)
+    """)
+    counted = run(standins, SCRIPT, [leaves[0], "-c", leaves[-1]])
+    assert counted.code == 7
+    assert counted.lines[-1]["reason"] == "os._exit"
+    assert counted.record["complete"], counted.reasons
+    assert is_honest(counted.record, counted.truth())
+
+
+STUCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <string.h>
+#include <stdio.h>
+#include <unistd.h>
+ssize_t write(int file, const void* data, size_t size) {
+  static ssize_t (*real)(int, const void*, size_t);
+  static int lines;
+  char link[64], path[4096] = "";
+  if (!real) real = (ssize_t(*)(int, const void*, size_t))dlsym(RTLD_NEXT, "write");
+  snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+  if (readlink(link, path, sizeof path - 1) > 0 && strstr(path, "counters.journal") && ++lines > 6) sleep(60);
+  return real(file, data, size);
+}
+"""
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C compiler")
+def test_a_disk_that_hangs_delays_no_end_for_more_than_2_seconds(standins: Standins, tmp_path: Path) -> None:
+    (tmp_path / "stuck.c").write_text(STUCK)
+    library = tmp_path / "stuck.so"
+    subprocess.run([str(COMPILER), "-shared", "-fPIC", str(tmp_path / "stuck.c"), "-o", str(library)], check=True)
+    work = ["env", f"LD_PRELOAD={library}", *program(standins, *WORK)]
+    began = time.monotonic()
+    counted = run(standins, SCRIPT, work)
+    assert time.monotonic() - began < 5
+    assert (counted.code, counted.out, counted.err) == (0, "done\n", "")
+    assert len(counted.lines) == 6
+    assert not counted.record["complete"]
+    assert is_honest(counted.record, counted.truth())
 
 
 def test_a_program_that_ends_while_its_counters_are_planned_does_not_wait(standins: Standins) -> None:
@@ -674,7 +722,7 @@ def test_a_program_that(standins: Standins, what: str, when: str) -> None:
             + hostile,
         )
     counted = run(standins, {**SCRIPT, "ledger_mib": 1}, python(begin + act))
-    assert is_exact(counted, 6)
+    assert is_exact(counted)
     assert counted.record["complete"], counted.reasons
 
 
@@ -741,6 +789,23 @@ def test_a_program_with_little_address_space(standins: Standins, mib: int) -> No
         assert is_exact(counted)
     else:
         assert counted.record["high"] is None or windows(counted)
+
+
+def test_a_program_without_a_descriptor_for_us(standins: Standins) -> None:
+    none = python("""
+        import resource
+        init()
+        free = next(number for number in range(999) if not os.path.exists(f"/proc/self/fd/{number}"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
+        retain()
+        work(0.3)
+        print("done")
+    """)
+    counted = run(standins, {"kernels": {"gemm": GEMM}}, none)
+    assert (counted.code, counted.out, counted.err) == (0, "done\n", "")
+    assert not counted.record["complete"]
+    assert "too many open files" in counted.reasons
+    assert {row["verdict"] for row in counted.record["verdicts"]} == {"undetermined"}
 
 
 def test_no_descriptor_goes_to_a_child_and_no_thread(standins: Standins) -> None:

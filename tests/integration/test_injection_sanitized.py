@@ -5,6 +5,7 @@ FTPROF_SANITIZED may name a folder that holds builds already, called ``thread`` 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import subprocess
@@ -22,8 +23,8 @@ from ftprof.record.journal import read_journal
 
 BUILT = os.environ.get("FTPROF_SANITIZED")
 SANITIZERS = {"thread": "thread", "address": "address,undefined"}
-TARGETS = ("ftprof_inject", "standin_program", "ftprof_standin_cupti", "ftprof_standin_nvperf_host")
-TARGETS += ("ftprof_standin_nvperf_target", "ftprof_inject_test", "ftprof_inject_hammer")
+TARGETS = ("ftprof_inject", "standin_program", "ftprof_standin_cupti", "ftprof_standin_driver")
+TARGETS += ("ftprof_standin_nvperf_host", "ftprof_standin_nvperf_target", "ftprof_inject_test", "ftprof_inject_hammer")
 SCRIPT: dict[str, Any] = {
     "devices": 2,
     "kernels": {"gemm": {BF16: 2**31, FFMA: 10, "smsp__sass_thread_inst_executed": 99, "duration_us": 100}},
@@ -35,23 +36,32 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", params=SANITIZERS)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a build with a sanitizer; each test runs on both."""
+    """The folder of a build with a sanitizer; each test runs on both. Made once for all of pytest's workers."""
     if BUILT:
         return Path(BUILT, request.param)
     if CMAKE is None:
         pytest.skip("no CMake")
-    folder = tmp_path_factory.mktemp("sanitized") / request.param
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "sanitized" / request.param
+    folder.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "complete").exists():
+            build(CMAKE, folder, SANITIZERS[request.param])
+            (folder / "complete").touch()
+    return folder
+
+
+def build(cmake: str, folder: Path, sanitizer: str) -> None:
     options = ["-DFTPROF_PYTHON=OFF", "-DFTPROF_STANDINS=ON", "-DFTPROF_TESTS=ON", "-DCMAKE_BUILD_TYPE=Debug"]
-    options += [f"-DFTPROF_SANITIZE={SANITIZERS[request.param]}"]
-    options += [f"-DFTPROF_HEADER_ROOTS={sysconfig.get_path('purelib')}"]
-    command = [CMAKE, "-S", str(REPOSITORY), "-B", str(folder), *options]
+    options += [f"-DFTPROF_SANITIZE={sanitizer}", f"-DFTPROF_HEADER_ROOTS={sysconfig.get_path('purelib')}"]
+    command = [cmake, "-S", str(REPOSITORY), "-B", str(folder), *options]
     configured = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if "No CUPTI and CUDA headers found" in configured.stderr:
         pytest.skip("no CUPTI and CUDA headers")
     assert configured.returncode == 0, configured.stderr
-    command = [CMAKE, "--build", str(folder), "--parallel", "2", "--target", *TARGETS]
+    command = [cmake, "--build", str(folder), "--parallel", "2", "--target", *TARGETS]
     subprocess.run(command, check=True, capture_output=True, timeout=900)
-    return folder
 
 
 class Sanitized:

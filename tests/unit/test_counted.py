@@ -235,7 +235,16 @@ def test_a_metric_that_no_pass_counts_is_bounded_and_named(tmp_path: Path) -> No
     )
 
 
-@pytest.mark.parametrize("name", ["sm__ops_path_tensor_src_int8", "sm__ops_path_tensor_src_fp8_sparsity_on"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sm__ops_path_tensor_src_int8",
+        "sm__ops_path_tensor_src_fp8_sparsity_on",
+        "smsp__sass_thread_inst_executed.sum",
+        "smsp__thread_inst_executed.sum",
+        "sm__cycles_active.sum",
+    ],
+)
 def test_a_metric_that_is_not_in_the_total_may_be_missing(tmp_path: Path, name: str) -> None:
     run_journal(tmp_path)
     counters_journal(tmp_path, *one(unsupported=[name]), end(2000))
@@ -254,6 +263,7 @@ def test_a_metric_that_is_not_in_the_total_may_be_missing(tmp_path: Path, name: 
         ("no run", "the journal of the ftprof that wrapped the run is missing"),
         ("failures", "process 5: the counters meter cannot write its journal: no space left (errno 28)"),
         ("no first line", "h-b-9-9-counters.journal: killed before its first line was written"),
+        ("no context", "process 9 on h was killed or is still running, before it had said on which GPU it counts"),
     ],
 )
 def test_what_nothing_bounds_opens_the_interval(tmp_path: Path, where: str, reason: str) -> None:
@@ -266,6 +276,8 @@ def test_what_nothing_bounds_opens_the_interval(tmp_path: Path, where: str, reas
         (tmp_path / "failures.txt").write_text(reason + "\n")
     if where == "no first line":
         (tmp_path / "h-b-9-9-counters.journal").write_text('{"ki')
+    if where == "no context":
+        counters_journal(tmp_path, pid=9)
     record = merged(tmp_path)
     assert (figures(record), record.complete) == ((100, 100, None), False)
     assert record.reasons == (reason,)
