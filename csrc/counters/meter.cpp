@@ -231,6 +231,10 @@ void Meter::MakeSchedule() {
     CheckWanted();
     return ask(set);
   };
+  chip.has_metric = [this, ask = std::move(chip.has_metric)](const std::string& metric) {
+    CheckWanted();
+    return ask(metric);
+  };
   counted_.plan = MakePlan(chip);
   std::vector<Role> roles;
   for (const Group& group : counted_.plan.groups) roles.push_back(group.role);

@@ -41,10 +41,11 @@ const char* UnitName(Unit unit) noexcept {
 }
 
 const std::vector<Metric>& Catalogue() {
-  static const std::vector<Metric> rows = {
+  // Never destroyed: a meter may look at it while the process runs its exit handlers.
+  static const auto* rows = new std::vector<Metric>{
 #include "counters/metric_table.inc"
   };
-  return rows;
+  return *rows;
 }
 
 std::string WithSum(std::string_view name) { return std::string(name) + std::string(kSum); }

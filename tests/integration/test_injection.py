@@ -175,6 +175,22 @@ def test_many_contexts_come_and_go_while_they_are_counted(standins: Standins) ->
     assert is_honest(counted.record, counted.truth())
 
 
+def test_planning_goes_on_safely_behind_exit_handlers(standins: Standins, late: Path) -> None:
+    """One call of it hangs until our handler has given up, and others have run."""
+    delay = {"call": "cuptiProfilerHostGetMetricProperties", "nth": 40, "us": 3_000_000}
+    slow = python("""
+        library = ctypes.CDLL(sys.argv[1])
+        library.at_exit.argtypes = [ctypes.c_char_p, ctypes.c_int]
+        library.at_exit(b"/dev/null", 3)  # runs last of all
+        init()
+        retain()
+        time.sleep(0.3)
+    """)
+    counted = run(standins, {**SCRIPT, "delays": [delay]}, [*slow, str(late)])
+    assert (counted.code, counted.out, counted.err) == (0, "ended 0\n", "")
+    assert "could be closed" in counted.reasons
+
+
 def test_a_context_that_is_gone_before_it_could_be_counted_is_told(standins: Standins) -> None:
     short = python("""
         init()
@@ -579,8 +595,9 @@ def test_a_disk_that_hangs_delays_no_end_for_more_than_2_seconds(standins: Stand
     assert is_honest(counted.record, counted.truth())
 
 
-def test_a_program_that_ends_while_its_counters_are_planned_does_not_wait(standins: Standins) -> None:
-    script = {**SCRIPT, "delays": [{"call": "cuptiProfilerHostGetNumOfPasses", "us": 100_000}]}
+@pytest.mark.parametrize("call", ["cuptiProfilerHostGetNumOfPasses", "cuptiProfilerHostGetMetricProperties"])
+def test_a_program_that_ends_while_its_counters_are_planned_does_not_wait(standins: Standins, call: str) -> None:
+    script = {**SCRIPT, "delays": [{"call": call, "us": 100_000}]}
     began = time.monotonic()
     counted = run(standins, script, program(standins, "--kernels", "gemm:10"))
     assert time.monotonic() - began < 2

@@ -164,6 +164,13 @@ def test_an_end_while_a_window_cannot_be_closed(sanitized: Sanitized) -> None:
     assert time.monotonic() - began < 8
 
 
+def test_an_end_while_the_counters_are_planned(sanitized: Sanitized) -> None:
+    """Objects of ours that exit handlers destroy would be used after their end."""
+    script = {**SCRIPT, "delays": [{"call": "cuptiProfilerHostGetMetricProperties", "us": 10_000}]}
+    done = sanitized.run(script, sanitized.program("--kernels", "gemm:100", "--seconds", "0.3"))
+    assert is_clean(done), (done.returncode, done.stdout, done.stderr)
+
+
 def test_every_call_that_fails_now_and_then(sanitized: Sanitized) -> None:
     """Whatever fails, nothing leaks, and nothing is used after its end."""
     calls = ["Enable", "GetCounterDataSize", "CounterDataImageInitialize", "SetConfig", "Start", "PushRange"]
