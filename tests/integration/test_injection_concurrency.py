@@ -175,7 +175,8 @@ def test_contexts_that_a_program_makes_are_counted_on_demand(standins: Standins)
         work(0.5)
     """)
     counted = run(standins, SCRIPT, own, "--subscribe")
-    assert {(window.context, window.device) for window in windows(counted)} == {(0, 0), (1, 1)}
+    # Either may be the first that is noticed.
+    assert {(window.context, window.device) for window in windows(counted)} in ({(0, 0), (1, 1)}, {(0, 1), (1, 0)})
     assert is_exact(counted)
     assert counted.record["complete"], counted.reasons
 
