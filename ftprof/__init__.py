@@ -9,10 +9,17 @@ if TYPE_CHECKING:
     from ftprof.counting import Run as Run
     from ftprof.counting import count as count
     from ftprof.errors import FtprofError as FtprofError
+    from ftprof.phases import phase as phase
 
 __version__ = "0.1.0"
-__all__ = ["FtprofError", "FtprofWarning", "Run", "__version__", "count"]
-_HOMES = {"FtprofError": "errors", "FtprofWarning": "counting", "Run": "counting", "count": "counting"}
+__all__ = ["FtprofError", "FtprofWarning", "Run", "__version__", "count", "phase"]
+_HOMES = {
+    "FtprofError": "errors",
+    "FtprofWarning": "counting",
+    "Run": "counting",
+    "count": "counting",
+    "phase": "phases",
+}
 
 
 def __getattr__(name: str) -> Any:

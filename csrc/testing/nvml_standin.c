@@ -7,7 +7,7 @@
 //
 // - driver, cuda (13000), confidential, devtools;
 // - of each GPU, gpu0.uuid, gpu1.uuid, ...: uuid, name, capability (9.0), cores, minor, max_sm_mhz,
-//   sm_mhz, virtualization, gpm, mig;
+//   sm_mhz, virtualization, gpm, mig; and watts, the power that its energy counter grows with;
 // - gpu0.processes and gpu0.mps_processes (10,11, on a divided GPU 10@1 for GPU instance 1), and
 //   gpu0.processes_file, a file with more ids, one a line;
 // - gpu0.gpm.7: GPM metric 7 in percent, and gpu0.gi1.gpm.7 in GPU instance 1;
@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -175,6 +176,17 @@ EXPORT int nvmlDeviceGetNumGpuCores(const Device* device, unsigned* cores) {
 EXPORT int nvmlDeviceGetMaxClockInfo(const Device* device, unsigned type, unsigned* mhz) {
   BEGIN;
   return type == 1 ? Number(device, "max_sm_mhz", mhz) : kNotSupported;
+}
+
+EXPORT int nvmlDeviceGetTotalEnergyConsumption(const Device* device, unsigned long long* mj) {
+  BEGIN;
+  char value[32];
+  if (!LookOf(device, "watts", value, sizeof value)) return kNotSupported;
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const unsigned long long ms = (unsigned long long)now.tv_sec * 1000 + (unsigned long long)now.tv_nsec / 1000000;
+  *mj = ms * strtoull(value, NULL, 10);
+  return kOk;
 }
 
 EXPORT int nvmlDeviceGetClockInfo(const Device* device, unsigned type, unsigned* mhz) {

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,35 +23,12 @@ from ftprof.errors import UsageProblem
 
 if TYPE_CHECKING:
     from ftprof.policy.amount import Amount
+    from ftprof.policy.guidelines import GuidelinesBasis
     from ftprof.policy.inputs import PolicyInputs
     from ftprof.policy.verdict import Verdict
-    from ftprof.record.interval import Interval
+    from ftprof.record.record import Record
 
 SCHEMA = "ftprof.check/1"
-
-
-class CheckedRecord(Protocol):
-    """What check needs of a record."""
-
-    @property
-    def interval(self) -> Interval:
-        """The interval around the run's operations."""
-
-    @property
-    def method(self) -> str:
-        """How they were counted."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether the record holds the whole run."""
-
-    @property
-    def policy_inputs(self) -> Mapping[str, Any]:
-        """What the run's user stated about the base model, as ``PolicyInputs.to_json`` has it, or nothing."""
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why the record is incomplete, or why nothing was counted."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +36,7 @@ class Answer:
     """All that check found: the amount, each policy's verdict in order, the one that decides, and notes."""
 
     amount: Amount
+    basis: GuidelinesBasis
     complete: bool
     inputs: PolicyInputs
     verdicts: tuple[Verdict, ...]
@@ -84,6 +61,7 @@ class Answer:
             "high": exact(self.amount.high),
             "method": self.amount.method,
             "complete": self.complete,
+            "guidelines_basis": self.basis.to_json(),
             "verdicts": [verdict.to_json() for verdict in self.verdicts],
             **({"notes": notes} if notes else {}),
         }
@@ -93,7 +71,7 @@ class Answer:
         from ftprof.report.verdict_text import verdict_text
 
         notes = [*self.notes, *self.general_notes]
-        return verdict_text(self.amount, self.complete, self.inputs, self.verdicts, notes)
+        return verdict_text(self.amount, self.basis, self.complete, self.inputs, self.verdicts, notes)
 
 
 @click.command(name="check")
@@ -133,38 +111,40 @@ def command(
 def check_number(flops: str, error: str | None, options: PolicyOptions) -> Answer:
     """The answer on a number of FLOP and its relative error as written. Raises UsageProblem."""
     from ftprof.policy.amount import Amount
+    from ftprof.policy.guidelines import guidelines_basis
     from ftprof.quantity import parse_quantity, parse_relative_error
 
     relative_error = Fraction(0) if error is None else parse_relative_error(error, "--error")
     amount = Amount.given(parse_quantity(flops, "--flops"), relative_error)
-    return _answer(amount, True, read_policy_options(options))
+    choice = read_policy_options(options)
+    return _answer(amount, guidelines_basis(amount, (), choice.inputs.claims), True, choice)
 
 
-def check_record(record: CheckedRecord, where: str, options: PolicyOptions) -> Answer:
+def check_record(record: Record, where: str, options: PolicyOptions) -> Answer:
     """The answer on a record, whose own policy inputs hold where no option is given.
 
     Raises UsageProblem, and UntrustedInput, which names ``where``, for inputs that no ftprof wrote.
     """
-    from ftprof.policy.amount import Amount
+    from ftprof.policy.guidelines import figures_of
     from ftprof.policy.inputs import PolicyInputs
 
     stored = record.policy_inputs
     recorded = PolicyInputs.from_json(stored, where) if stored else PolicyInputs()
-    amount = Amount.measured(record.interval, record.method, record.reasons)
-    return _answer(amount, record.complete, read_policy_options(options, recorded=recorded))
+    choice = read_policy_options(options, recorded=recorded)
+    return _answer(*figures_of(record, choice.inputs.claims), record.complete, choice)
 
 
-def _answer(amount: Amount, complete: bool, choice: PolicyChoice) -> Answer:
+def _answer(amount: Amount, basis: GuidelinesBasis, complete: bool, choice: PolicyChoice) -> Answer:
     from ftprof.policy.open_points import general_notes, notes_on
     from ftprof.policy.verdict import deciding_verdict, judge
 
-    verdicts = tuple(judge(policy, choice.inputs, amount) for policy in choice.policies)
+    verdicts = tuple(judge(policy, choice.inputs, amount, basis.amount) for policy in choice.policies)
     notes, general = list(choice.notes), []
     for policy, verdict in zip(choice.policies, verdicts, strict=True):
         notes += notes_on(policy, choice.inputs, amount, verdict)
         general += general_notes(policy)
     deciding = deciding_verdict(verdicts, choice.named)
-    return Answer(amount, complete, choice.inputs, verdicts, deciding, tuple(notes), tuple(general))
+    return Answer(amount, basis, complete, choice.inputs, verdicts, deciding, tuple(notes), tuple(general))
 
 
 def _json_text(answer: Answer) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,10 +16,21 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from ftprof.policy.base_models import BaseModel
+    from ftprof.policy.claims import Claims
     from ftprof.policy.inputs import PolicyInputs
     from ftprof.policy.policy import Policy
 
 PRETRAIN_VARIABLE = "PRETRAIN_FLOPS"
+
+
+@dataclass(frozen=True)
+class ClaimOptions:
+    """The options about deductions and generation; ``None`` and empty where they were not given."""
+
+    deduct: tuple[str, ...] = ()
+    no_deduct: tuple[str, ...] = ()
+    generated_flops: str | None = None
+    public_generation: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,7 @@ class PolicyOptions:
     systemic_risk: bool | None = None
     no_gpai: bool = False
     policies: tuple[str, ...] = ()
+    claims: ClaimOptions = field(default_factory=lambda: ClaimOptions())
 
 
 @dataclass(frozen=True)
@@ -62,9 +74,14 @@ def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
         systemic_risk: bool | None,
         no_gpai: bool,
         policies: tuple[str, ...],
+        deduct: tuple[str, ...],
+        no_deduct: tuple[str, ...],
+        generated_flops: str | None,
+        public_generation: bool | None,
         **others: Any,
     ) -> Any:
-        options = PolicyOptions(pretrain_flops, base_model, systemic_risk, no_gpai, policies)
+        claims = ClaimOptions(deduct, no_deduct, generated_flops, public_generation)
+        options = PolicyOptions(pretrain_flops, base_model, systemic_risk, no_gpai, policies, claims)
         return command(*args, policy_options=options, **others)
 
     decorated: Callable[..., Any] = with_policy_options
@@ -101,6 +118,29 @@ _OPTIONS = (
         help="Judge by this policy; repeatable. Default: every policy that ships. The first named decides "
         "the exit code; where none is named, the worst verdict does.",
     ),
+    click.option(
+        "--deduct",
+        type=click.Choice(["recompute", "evaluate", "auxiliary"]),
+        multiple=True,
+        help="Deduct this phase from the guidelines-basis figure; repeatable. Recompute and evaluate are by default.",
+    ),
+    click.option(
+        "--no-deduct",
+        type=click.Choice(["recompute", "evaluate", "auxiliary"]),
+        multiple=True,
+        help="Leave this phase in the guidelines-basis figure; repeatable.",
+    ),
+    click.option(
+        "--generated-flops",
+        metavar="X",
+        callback=refuse_separator,
+        help="Compute in FLOP that generated training data outside the run; added to the guidelines-basis figure.",
+    ),
+    click.option(
+        "--public-generation/--no-public-generation",
+        default=None,
+        help="The data that the run generates are publicly accessible: its phase 'generate' is deducted.",
+    ),
 )
 
 
@@ -128,6 +168,7 @@ def read_policy_options(
         base_model=model.name if model else options.base_model or before.base_model,
         systemic_risk=before.systemic_risk if options.systemic_risk is None else options.systemic_risk,
         gpai=before.gpai and not options.no_gpai,
+        claims=_claims(options.claims, before.claims),
     )
     notes = [] if recorded is None else _overridden(recorded, inputs)
     if source is not None and options.pretrain_flops is None:
@@ -136,6 +177,22 @@ def read_policy_options(
         notes.append(f"Base compute: {model.describe()}.")
     policies = _policies(options.policies, unknown_policy_exit)
     return PolicyChoice(inputs, policies, bool(options.policies), tuple(notes))
+
+
+def _claims(options: ClaimOptions, before: Claims) -> Claims:
+    from ftprof.policy.claims import DEDUCTIBLE, Claims
+    from ftprof.quantity import parse_quantity
+
+    both = set(options.deduct) & set(options.no_deduct)
+    if both:
+        raise UsageProblem(f"--deduct {min(both)} contradicts --no-deduct {min(both)}; leave one of them out")
+    wanted = ({*before.deduct} | {*options.deduct}) - {*options.no_deduct}
+    generated, public = options.generated_flops, options.public_generation
+    return Claims(
+        deduct=tuple(phase for phase in DEDUCTIBLE if phase in wanted),
+        generated_flops=before.generated_flops if generated is None else parse_quantity(generated, "--generated-flops"),
+        public_generation=before.public_generation if public is None else public,
+    )
 
 
 def _policies(names: tuple[str, ...], unknown_policy_exit: int) -> tuple[Policy, ...]:
@@ -187,6 +244,7 @@ def _overridden(recorded: PolicyInputs, inputs: PolicyInputs) -> list[str]:
         ("base model", inputs.base_model or "not named", recorded.base_model or "not named"),
         ("systemic risk", _flag_text(inputs.systemic_risk), _flag_text(recorded.systemic_risk)),
         ("general-purpose base", _flag_text(inputs.gpai), _flag_text(recorded.gpai)),
+        ("claims", _claims_text(inputs.claims), _claims_text(recorded.claims)),
     )
     changes = "; ".join(f"{what} {now} (record: {then})" for what, now, then in pairs if now != then)
     return [f"In place of the record's own policy inputs: {changes}."] if changes else []
@@ -199,6 +257,13 @@ def _base_text(inputs: PolicyInputs) -> str:
     if low is None or high is None:
         return "unknown"
     return f"{to_json(low)} FLOP" if low == high else f"{to_json(low)} or {to_json(high)} FLOP"
+
+
+def _claims_text(claims: Claims) -> str:
+    from ftprof.quantity import to_json
+
+    text = f"deduct {', '.join(claims.deducted_phases) or 'nothing'}"
+    return f"{text}, add {to_json(claims.generated_flops)} FLOP generated" if claims.generated_flops else text
 
 
 def _flag_text(flag: bool | None) -> str:

@@ -27,7 +27,8 @@ def command(record: Path, form: str, output: str | None) -> int:
     answer = check_record(loaded, str(record), PolicyOptions())
     if form == "json":
         verdicts = tuple(verdict.to_json() for verdict in answer.verdicts)
-        text = json.dumps(loaded.judged(loaded.policy_inputs, verdicts).to_json(), indent=1)
+        judged = loaded.judged(loaded.policy_inputs, verdicts, answer.basis.to_json())
+        text = json.dumps(judged.to_json(), indent=1)
     else:
         text = report_text(loaded, answer.to_text().splitlines())
     if output is None:

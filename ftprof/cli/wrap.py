@@ -28,7 +28,7 @@ from ftprof.measure.analytic.hook import report_problem
 from ftprof.measure.child import Child, CommandNotStarted
 from ftprof.measure.methods import METHOD_NAMES, chosen, why_unavailable
 from ftprof.measure.run import Run, default_record_name, new_run_id
-from ftprof.policy.amount import Amount
+from ftprof.policy.guidelines import figures_of
 from ftprof.policy.verdict import EXIT_CODES, MILDEST_FIRST, Verdict, deciding_verdict, judge
 from ftprof.record.record import Record, save_record
 
@@ -180,9 +180,10 @@ def _finish(
 
 def judge_record(record: Record, choice: PolicyChoice) -> tuple[Record, tuple[Verdict, ...]]:
     """The record with its policies' inputs and verdicts, and the verdicts."""
-    amount = Amount.measured(record.interval, record.method, record.reasons)
-    verdicts = tuple(judge(policy, choice.inputs, amount) for policy in choice.policies)
-    return record.judged(choice.inputs.to_json(), tuple(verdict.to_json() for verdict in verdicts)), verdicts
+    executed, basis = figures_of(record, choice.inputs.claims)
+    verdicts = tuple(judge(policy, choice.inputs, executed, basis.amount) for policy in choice.policies)
+    answers = tuple(verdict.to_json() for verdict in verdicts)
+    return record.judged(choice.inputs.to_json(), answers, basis.to_json()), verdicts
 
 
 def _verdict_code(verdicts: Sequence[Verdict], choice: PolicyChoice, fail_on: str | None) -> int:

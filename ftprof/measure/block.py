@@ -10,8 +10,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ftprof.errors import FtprofError
-from ftprof.measure.analytic.hook import _header as hook_header
-from ftprof.measure.analytic.hook import process_identity
+from ftprof.measure.analytic.hook import header_of, process_identity
 
 Line = dict[str, Any]  # of a journal, without its hashes
 
@@ -79,7 +78,7 @@ def waited(done: Callable[[float], bool], patience_s: float) -> bool:
 
 def process_header(run_id: str, method: str, begin_us: int, software: dict[str, Any], unwatched: list[str]) -> Line:
     """The first line of a process's journal. ``software`` is added to what is known anyway."""
-    header = hook_header(run_id, process_identity(), unwatched)
+    header = header_of(run_id, process_identity(), unwatched)
     return {
         **header,
         "kind": "header",

@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from ftprof.measure.gpm import GpmMeter
@@ -230,10 +231,18 @@ class _Watched:
         self._buffers: list[GpmSample] = []
         self._sampled = False  # whether the first of them holds the state at the look before
         self._clock_khz = 0
+        self._energy_mj: int | None = None  # of the whole GPU, at the last look
+        self._begin_mj: int | None = None  # when the window began
 
     def bound_until(self, now_us: int) -> list[DeviceWindow]:
         """The bound over the open window, if there is one."""
         return [] if self._begin_us is None else [peak_bound_window(self.device, self._begin_us, now_us)]
+
+    def _energy_until(self, now_mj: int | None) -> int | None:
+        """What the GPU took in the open window; nothing is known of a part of a divided one."""
+        if now_mj is None or self._begin_mj is None or self.device.gpu_instance is not None:
+            return None
+        return now_mj - self._begin_mj if now_mj >= self._begin_mj else None  # the driver was loaded anew
 
     def look(self, previous_us: int, now_us: int, use: _Use, last: bool) -> list[DeviceWindow]:
         """Returns the windows that end here.
@@ -242,17 +251,19 @@ class _Watched:
         """
         others = use.others or self.use.others
         self.use = use
+        before_mj, self._energy_mj = self._energy_mj, self._gpu.energy_mj()
         if use.run and self._begin_us is None:
-            self._begin_us = previous_us
+            self._begin_us, self._begin_mj = previous_us, before_mj
         active = self._begin_us is not None
         if self._meter is not None:
             self._sample_activity(self._meter, now_us - previous_us, active, others)
         if self._begin_us is None or (use.run and not last and now_us - self._begin_us < self._longest_us):
             return []
-        windows = self.bound_until(now_us)
+        energy_mj = self._energy_until(self._energy_mj)
+        windows = [replace(window, energy_mj=energy_mj) for window in self.bound_until(now_us)]
         if self._meter is not None:
             windows.append(self._meter.take(self._begin_us, now_us))
-        self._begin_us = now_us if use.run else None
+        self._begin_us, self._begin_mj = (now_us, self._energy_mj) if use.run else (None, None)
         self._longest_us = min(2 * self._longest_us, _LONGEST_WINDOW_US)
         return windows
 

@@ -148,6 +148,11 @@ class Gpu:
         """The SM clock at this moment."""
         return 1000 * int(self._nvml._call("nvmlDeviceGetClockInfo", self._handle, self._nvml._pynvml.NVML_CLOCK_SM))
 
+    def energy_mj(self) -> int | None:
+        """The energy that the whole GPU has taken since its driver was loaded, in mJ; ``None`` before Volta."""
+        energy = self._nvml._ask("nvmlDeviceGetTotalEnergyConsumption", self._handle)
+        return None if energy is None else int(energy)
+
     def gpm_sample(self, gpu_instance: int | None) -> GpmSample:
         """A buffer for the activity of the GPU, or of one of its GPU instances."""
         buffer = self._nvml._call("nvmlGpmSampleAlloc")

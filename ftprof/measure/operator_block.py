@@ -67,6 +67,8 @@ class _Watch:
         }
         for name, patch in patches.items():
             after_import(name, lambda module, patch=patch: patch(module, counter.note))  # type: ignore[misc]
+        for name, watch in hook.PHASE_WATCHERS.items():
+            after_import(name, watch)
 
     def _look(self) -> None:
         """Called from an operator of the user's: never waits, never raises."""
@@ -144,23 +146,16 @@ class OperatorBlock:
 
 
 def _window_line(counted: hook.Totals, begin_us: int, end_us: int) -> Line:
-    others = {**counted.others, **{("extension", name): 1 for name in hook._UNSEEN_EXTENSIONS if name in sys.modules}}
+    counted.others |= {("extension", name): 1 for name in hook.UNSEEN_EXTENSIONS if name in sys.modules}
     if _WATCH.compiled_before:
-        others[_COMPILED_BEFORE] = 1
+        counted.others[_COMPILED_BEFORE] = 1
     return {
         "kind": "window",
         "method": "analytic",
         "begin_us": begin_us,
         "end_us": end_us,
         "devices": [_device_line(device) for device in sorted({cell[2] for cell in counted.cells} - {"cpu"})],
-        "counts": [
-            {"operator": operator, "precision": precision, "device": device, "calls": str(calls), "flops": str(flops)}
-            for (operator, precision, device), (calls, flops) in sorted(counted.cells.items())
-        ],
-        "uncounted": [
-            {"kind": kind, "name": name, "calls": str(calls), "family": hook.unbounded_family((kind, name))}
-            for (kind, name), calls in sorted(others.items())
-        ],
+        **counted.to_json(),
     }
 
 

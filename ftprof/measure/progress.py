@@ -23,12 +23,16 @@ class Snapshot:
 
 @dataclass
 class _Reading:
-    """How far one journal has been read, and what it held. ``weights``: by context and group, of each count."""
+    """How far one journal has been read, and what it held. ``weights``: by context and group, of each count.
+
+    ``counts`` tells that it holds any, ``counters`` that they are of hardware counters.
+    """
 
     inode: int
     read: int = 0
     flops: int = 0
     counts: bool = False
+    counters: bool = False
     weights: dict[int, list[list[int]]] = field(default_factory=dict)
 
 
@@ -57,6 +61,8 @@ class Progress:
             for text in whole.splitlines():
                 _enter(known, json.loads(text))
         counting = [journal for journal in self._journals.values() if journal.counts]
+        # Operators may be counted beside counters, which have the first word.
+        counting = [journal for journal in counting if journal.counters] or counting
         return Snapshot(sum(journal.flops for journal in counting), len(counting))
 
 
@@ -70,7 +76,7 @@ def _enter(journal: _Reading, line: dict[str, Any]) -> None:
             for group in line["groups"]
         ]
     elif line["kind"] == "counts":
-        journal.counts = True
+        journal.counts = journal.counters = True
         journal.flops += _weighed(journal.weights[line["context"]][line["group"]], line["counts"])
     elif line["kind"] == "rollup":
         for stratum in line["strata"]:

@@ -9,6 +9,9 @@ from ftprof.record.interval import Interval
 
 GIVEN = "given"
 PEAK_BOUND = "peak-bound"
+# The two figures of a run, one of which a policy compares.
+EXECUTED = "executed"
+GUIDELINES_BASIS = "guidelines-basis"
 
 
 @dataclass(frozen=True)

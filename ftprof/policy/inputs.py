@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Any
 
 from ftprof.errors import UntrustedInput, UsageProblem
+from ftprof.policy.claims import Claims
 from ftprof.policy.law import SYSTEMIC_RISK_PRESUMPTION
 from ftprof.quantity import from_json, shown, to_json
 
@@ -16,6 +18,7 @@ _KEYS = (
     "base_model",
     "systemic_risk",
     "gpai",
+    "claims",
 )
 
 
@@ -34,6 +37,7 @@ class PolicyInputs:
     base_model: str | None = None
     systemic_risk: bool | None = None
     gpai: bool = True
+    claims: Claims = field(default_factory=Claims)
 
     def __post_init__(self) -> None:
         low, high = self.pretrain_flops_low, self.pretrain_flops_high
@@ -62,7 +66,7 @@ class PolicyInputs:
         """The same inputs with another base compute in FLOP. Raises UsageProblem on a contradiction."""
         return replace(self, pretrain_flops_low=low, pretrain_flops_high=high, pretrain_source=source)
 
-    def to_json(self) -> dict[str, str | bool | None]:
+    def to_json(self) -> dict[str, Any]:
         """The form that a record carries: quantities as exact strings."""
         low, high = self.pretrain_flops_low, self.pretrain_flops_high
         return {
@@ -72,6 +76,7 @@ class PolicyInputs:
             "base_model": self.base_model,
             "systemic_risk": self.systemic_risk,
             "gpai": self.gpai,
+            "claims": self.claims.to_json(),
         }
 
     @classmethod
@@ -79,7 +84,8 @@ class PolicyInputs:
         """Read back what ``to_json`` wrote. Raises UntrustedInput, naming ``where``, for anything else."""
         if not isinstance(data, dict) or set(data) != set(_KEYS):
             raise UntrustedInput(f"{where}: the policy inputs must have the keys {', '.join(_KEYS)}")
-        source, model, systemic_risk, gpai = (data[key] for key in _KEYS[2:])
+        source, model, systemic_risk, gpai = (data[key] for key in _KEYS[2:6])
+        claims = Claims.from_json(data["claims"], where)
         for key in ("pretrain_source", "base_model"):
             if not isinstance(data[key], str | None):
                 raise UntrustedInput(f"{where}: {key} is {shown(data[key])}; expected text or null")
@@ -87,6 +93,6 @@ class PolicyInputs:
             raise UntrustedInput(f"{where}: systemic_risk or gpai is neither true nor false")
         low, high = (None if data[key] is None else from_json(data[key], where) for key in _KEYS[:2])
         try:
-            return cls(low, high, source, model, systemic_risk, gpai)
+            return cls(low, high, source, model, systemic_risk, gpai, claims)
         except UsageProblem as error:
             raise UntrustedInput(f"{where}: {error.message}") from error

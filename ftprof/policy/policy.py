@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ftprof.errors import FtprofError, UsageProblem
+from ftprof.policy.amount import EXECUTED, GUIDELINES_BASIS
 from ftprof.quantity import parse_base_compute, parse_quantity, shown
 
 _DATA = Path(__file__).parent / "data"
@@ -160,11 +161,18 @@ def read_policy(data: dict[str, Any]) -> Policy:
         version=_text(data, "version"),
         title=_text(data, "title"),
         source=_text(data, "source"),
-        flops_compared=_text(data, "flops_compared"),
+        flops_compared=_figure(data),
         rules=tuple(_rule(rule) for rule in data["rules"]),
         gpai_condition=_gpai_condition(data["gpai_condition"]),
         open_points=tuple(_open_point(point) for point in data["open_points"]),
     )
+
+
+def _figure(data: dict[str, Any]) -> str:
+    figure = _text(data, "flops_compared")
+    if figure not in (EXECUTED, GUIDELINES_BASIS):
+        raise ValueError(f"flops_compared is {shown(figure)}")
+    return figure
 
 
 def _gpai_condition(data: dict[str, Any] | None) -> GpaiCondition | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from ftprof.policy.amount import PEAK_BOUND, Amount
+from ftprof.policy.amount import GUIDELINES_BASIS, PEAK_BOUND, Amount
 from ftprof.policy.inputs import PolicyInputs
 from ftprof.policy.policy import Policy
 from ftprof.policy.scenario import Scenario, scenarios_for
@@ -48,14 +48,20 @@ class Verdict:
         }
 
 
-def judge(policy: Policy, inputs: PolicyInputs, amount: Amount) -> Verdict:
+def judge(policy: Policy, inputs: PolicyInputs, executed: Amount, guidelines: Amount | None = None) -> Verdict:
     """The policy's verdict on this compute for this base model.
 
-    Where two derivations give the base compute, the amount is compared at both and the stricter one is shown.
+    The policy says which of the two figures it compares; without ``guidelines`` both are the same. Where two
+    derivations give the base compute, the amount is compared at both and the stricter one is shown.
     """
     scenarios = scenarios_for(policy, inputs)
     strictest = min(scenarios, key=lambda scenario: scenario.threshold)
+    amount, other = executed, guidelines or executed
+    if policy.flops_compared == GUIDELINES_BASIS:
+        amount, other = other, amount
     outcome, why, source = _decide(policy, inputs, amount, scenarios, strictest)
+    if amount != other:
+        why += _other_figure(policy, inputs, other, scenarios, strictest, outcome)
     return Verdict(
         policy=policy.name,
         scenario=strictest.name,
@@ -114,6 +120,25 @@ def _decide(
         if other is not strictest and other.base is not None:
             comparison += f", also where the base compute is {two_figures(other.base)} FLOP by another derivation"
     return outcomes[0], f"{strictest.why} {comparison}.", strictest.source
+
+
+def _other_figure(
+    policy: Policy,
+    inputs: PolicyInputs,
+    other: Amount,
+    scenarios: Sequence[Scenario],
+    strictest: Scenario,
+    outcome: Outcome,
+) -> str:
+    """A sentence where the figure that the policy does not compare would get another verdict."""
+    instead, _, _ = _decide(policy, inputs, other, scenarios, strictest)
+    if instead == outcome or other.value is None:
+        return ""
+    name = "executed" if policy.flops_compared == GUIDELINES_BASIS else GUIDELINES_BASIS
+    return (
+        f" Only one of the two figures gives that: by the {name} one, {_beside(other.value, strictest.threshold)} "
+        f"FLOP, the verdict would be {instead}."
+    )
 
 
 def _disagreement(scenarios: Sequence[Scenario], outcomes: Sequence[Outcome], strictest: Scenario) -> str:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import partial
 from typing import Any
 
-from ftprof.record.counted_context import CountedContext
+from ftprof.record.counted_context import FLOATING, CountedContext
 from ftprof.record.fields import parse_count, parse_text
 from ftprof.record.journal import Journal
 from ftprof.record.lost_time import ContextTime, bound, device_peak, metric_peak, precision_peak, size_of
@@ -16,9 +16,9 @@ from ftprof.record.peaks import peak_counts_per_second
 from ftprof.record.spans import Context
 from ftprof.record.survey import Estimate, Total, survey, total
 
-FLOATING = ("floating", "cuda-core")
 APART = ("integer", "sparse")  # integer operations are no floating-point ones; sparse ones are part of others
 _MILLION = 1_000_000
+_CLOCK_SLACK = Fraction(21, 20)  # a clock may be boosted a little above what the driver calls its highest
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,7 @@ class Counted:
     windows: int
     high: int | None
     flops_of: tuple[int, ...]  # of each journal
+    impossible: tuple[str, ...] = ()  # GPUs of which more was measured than they can do, a sentence each
 
 
 def counted(journals: Sequence[Journal], run_end_us: int) -> Counted:
@@ -136,6 +137,7 @@ def counted(journals: Sequence[Journal], run_end_us: int) -> Counted:
     rows: list[EstimateRow] = []
     lost: list[ContextTime] = []
     everywhere: list[ContextTime] = []
+    measured: dict[str, int] = {}
     flops_of: list[int] = []
     for journal in journals:
         mine: list[EstimateRow] = []
@@ -150,6 +152,8 @@ def counted(journals: Sequence[Journal], run_end_us: int) -> Counted:
             if context.windows:
                 estimates = survey(_as_surveyed(context, end_us))
                 surveys.append(estimates)
+                seen = sum(e.metric.weight * e.measured for e in estimates if e.metric.kind in FLOATING)
+                measured[context.device["uuid"]] = measured.get(context.device["uuid"], 0) + seen
                 mine += [_row(journal, tail, estimate) for estimate in estimates]
         rows += mine
         flops_of.append(sum(row.flops for row in mine if row.kind in FLOATING))
@@ -165,7 +169,19 @@ def counted(journals: Sequence[Journal], run_end_us: int) -> Counted:
         windows=sum(context.windows for journal in journals for context in journal.contexts),
         high=high,
         flops_of=tuple(flops_of),
+        impossible=tuple(_impossible(measured, everywhere)),
     )
+
+
+def _impossible(measured: dict[str, int], times: Sequence[ContextTime]) -> Iterable[str]:
+    """GPUs of which windows give more than they can have done in the whole time of their contexts."""
+    for uuid, flops in measured.items():
+        most = bound((time for time in times if time.context.device["uuid"] == uuid), device_peak)
+        if most is not None and flops > most * _CLOCK_SLACK:
+            yield (
+                f"the counters of {uuid} gave {flops} operations in a time in which it can do {most} at most: such a "
+                "rate is impossible, and the figures of counters are refused"
+            )
 
 
 def end_of(context: CountedContext) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from ftprof.record.rollup import Stratum, Sums, Tally
 from ftprof.record.spans import Group, Metric
 
 ROLES = ("base", "rotating", "cuda-core", "link", "integer", "sparse")
+FLOATING = ("floating", "cuda-core")
 KINDS = ("floating", "integer", "sparse", "cuda-core", "cycles", "instructions")
 
 
@@ -126,7 +127,14 @@ class CountedContext:
         self.windows += 1
         self.last_us = max(self.last_us, end)
 
-    def add_stratum(self, data: dict[str, Any]) -> None:
+    def operations(self, group: int, counts: Iterable[int]) -> int:
+        """The floating-point operations in the counts of one group."""
+        metrics = self.groups[group].metrics
+        return sum(
+            metric.weight * count for metric, count in zip(metrics, counts, strict=True) if metric.kind in FLOATING
+        )
+
+    def add_stratum(self, data: dict[str, Any]) -> Stratum:
         """From a part of a ``rollup`` line. Raises as ``add_window`` does."""
         stratum = Stratum.from_json(data, [len(group.metrics) for group in self.groups])
         for sums in stratum.groups.values():
@@ -136,6 +144,7 @@ class CountedContext:
         self.tally.add_stratum(stratum)
         self.windows += sum(sums.windows for sums in stratum.groups.values())
         self.last_us = max(self.last_us, stratum.end_us)
+        return stratum
 
 
 def _check_sums(sums: Sums) -> None:

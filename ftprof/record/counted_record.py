@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ftprof.errors import UntrustedInput
-from ftprof.record.counted import FLOATING, EstimateRow, added_precisions, counted
+from ftprof.record.counted import EstimateRow, added_precisions, counted
+from ftprof.record.counted_context import FLOATING
 from ftprof.record.device_record import activity
+from ftprof.record.device_use import added_uses, device_uses
 from ftprof.record.device_window import DeviceTotal
-from ftprof.record.interval import Interval
+from ftprof.record.interval import NOTHING_COUNTED, Interval
 from ftprof.record.journal import Cell, Journal
 from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info
 from ftprof.record.reasons import contexts_gone, ends_lost, killed_commands, runs_not_ended, time_lost
 from ftprof.record.record import COUNTER_METHODS, Record
+from ftprof.record.timeline import added
 
 SEE_MORE = "--subscribe sees contexts that a program makes itself"
 NO_CONTEXT = f"was used, but no CUDA context on it was counted; {SEE_MORE}"
@@ -29,6 +32,8 @@ def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str
     end_us = max([journal.last_us for journal in [*runs, *processes]] + [now_us] * bool(unfinished))
     result = counted(meters, end_us)
     uncounted = _uncounted_devices(runs, meters)
+    if result.impossible:
+        return _refused(runs, processes, [*lost, *result.impossible])
     unbounded = lost + _unbounded(meters, others)
     bounded = [*killed_commands(runs), *unfinished, *(f"{one.device.name} {NO_CONTEXT}" for one in uncounted)]
     bounded += time_lost(meters, end_us) + ends_lost(meters, end_us)
@@ -52,6 +57,26 @@ def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str
         estimates=result.rows,
         precisions=result.precisions,
         cross_checks=tuple(cross_checks(runs, others)),
+        devices=device_uses(run_device_totals(runs)),
+        timeline=added(journal.timeline for journal in meters),
+    )
+
+
+def _refused(runs: list[Journal], processes: list[Journal], reasons: list[str]) -> Record:
+    """Nothing is taken from counters that cannot be right; other methods stand beside."""
+    others = [journal for journal in processes if journal.header["method"] != "counters"]
+    return Record(
+        method="counters",
+        interval=NOTHING_COUNTED,
+        complete=False,
+        reasons=tuple(reasons),
+        runs=tuple(run_info(journal) for journal in runs),
+        processes=tuple(process_record(j, j.flops if j in others else 0) for j in processes),
+        counts={},
+        uncounted={},
+        policy_inputs=common_inputs(journal.header.get("policy_inputs", {}) for journal in runs),
+        cross_checks=tuple(cross_checks(runs, others)),
+        devices=device_uses(run_device_totals(runs)),
     )
 
 
@@ -125,4 +150,6 @@ def add_counted_records(records: Sequence[tuple[str, Record]]) -> Record:
         estimates=rows,
         precisions=tuple(added_precisions(row for _, record in records for row in record.precisions)),
         cross_checks=tuple(check for _, record in records for check in record.cross_checks),
+        devices=added_uses(use for _, record in records for use in record.devices),
+        timeline=added(record.timeline for _, record in records),
     )

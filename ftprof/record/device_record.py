@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ftprof.record.device_use import device_uses
 from ftprof.record.device_window import NOTHING, DeviceTotal
 from ftprof.record.interval import Interval
 from ftprof.record.journal import Journal
 from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info
 from ftprof.record.record import Record
+from ftprof.record.timeline import Timeline
 
 NO_DEVICE = "no GPU was seen in use by this run"
 
@@ -30,7 +32,17 @@ def device_record(runs: list[Journal], processes: list[Journal], lost: list[str]
         uncounted={},
         policy_inputs=common_inputs(journal.header.get("policy_inputs", {}) for journal in runs),
         cross_checks=tuple(cross_checks(runs, processes)),
+        devices=device_uses(totals),
+        timeline=_timeline(runs) if method == "gpm" else Timeline(),
     )
+
+
+def _timeline(runs: list[Journal]) -> Timeline:
+    timeline = Timeline()
+    for window in (window for journal in runs for window in journal.device_windows):
+        if window.method == "gpm" and window.estimate.flops:
+            timeline.add(window.begin_us, window.end_us, window.estimate.flops)
+    return timeline
 
 
 def activity(totals: list[DeviceTotal], high: int | None) -> tuple[str, Interval]:

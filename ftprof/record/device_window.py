@@ -111,6 +111,7 @@ class DeviceWindow:
 
     ``classes`` splits the estimate by kind of unit, where the method can. ``unmeasured_us`` is time of the window that
     the method did not see; ``high`` holds the most that can have been done in it. ``note`` is empty or one sentence.
+    ``energy_mj`` is what the whole GPU took in it, in millijoules, where NVML says that.
     """
 
     method: str
@@ -121,6 +122,7 @@ class DeviceWindow:
     classes: dict[str, Estimate] = field(default_factory=dict)
     unmeasured_us: int = 0
     note: str = ""
+    energy_mj: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The content of a ``device-window`` line, but for ``kind`` and the chain."""
@@ -133,6 +135,7 @@ class DeviceWindow:
             "classes": [{"class": name, **part.to_json()} for name, part in sorted(self.classes.items())],
             "unmeasured_us": self.unmeasured_us,
             "note": self.note,
+            **({} if self.energy_mj is None else {"energy_mj": str(self.energy_mj)}),
         }
 
     @classmethod
@@ -149,6 +152,7 @@ class DeviceWindow:
             classes={parse_text(row["class"]): Estimate.from_json(row) for row in parse_list(data["classes"])},
             unmeasured_us=parse_whole(data["unmeasured_us"]),
             note=parse_text(data["note"]),
+            energy_mj=parse_count(data["energy_mj"]) if "energy_mj" in data else None,
         )
         if window.end_us < window.begin_us:
             raise ValueError("a device window ends before it begins")
@@ -167,6 +171,7 @@ class DeviceWindow:
             estimate=self.estimate.share(part),
             classes={name: estimate.share(part) for name, estimate in self.classes.items()},
             unmeasured_us=floor(self.unmeasured_us * part),
+            energy_mj=None if self.energy_mj is None else floor(self.energy_mj * part),
         )
 
 
@@ -183,6 +188,7 @@ class DeviceTotal:
     estimate: Estimate = NOTHING
     classes: dict[str, Estimate] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    energy_mj: int | None = 0
 
     def add(self, window: DeviceWindow) -> None:
         """Take what this window says of the time after all that was taken before it."""
@@ -195,6 +201,7 @@ class DeviceTotal:
         self.time_us += part.end_us - part.begin_us
         self.unmeasured_us += part.unmeasured_us
         self.estimate += part.estimate
+        self.energy_mj = _sum(self.energy_mj, part.energy_mj)
         for name, estimate in part.classes.items():
             self.classes[name] = self.classes.get(name, NOTHING) + estimate
 

@@ -21,10 +21,12 @@ from ftprof.record.fields import (
     parse_text,
     parse_whole,
 )
+from ftprof.record.timeline import Timeline
 
 JOURNAL_SCHEMA = "ftprof.journal/1"
 JOURNALS = "*.journal"
 METHODS = ("counters", "gpm", "analytic", "peak-bound")
+PHASES = ("train", "recompute", "evaluate", "generate", "auxiliary")
 _KINDS = frozenset(
     (
         "header",
@@ -57,11 +59,12 @@ class ProcessIdentity:
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """Where counted operations belong: an operator or counter, a precision, a device."""
+    """Where counted operations belong: an operator or counter, a precision, a device, a phase of the training."""
 
     operator: str
     precision: str
     device: str
+    phase: str = "train"
 
 
 @dataclass(frozen=True, order=True)
@@ -94,6 +97,7 @@ class Journal:
     earlier_contexts: int = 0  # of programs that this process was before an exec: their numbers come again
     unseen: list[str] = field(default_factory=list)  # work that counters could not see, a sentence each
     device_windows: list[DeviceWindow] = field(default_factory=list)  # of a run's journal
+    timeline: Timeline = field(default_factory=Timeline)  # of what its windows counted
 
     @property
     def identity(self) -> ProcessIdentity:
@@ -236,7 +240,9 @@ def _enter_context(journal: Journal, line: dict[str, Any]) -> None:
 
 
 def _enter_counts(journal: Journal, line: dict[str, Any]) -> None:
-    context_of(journal.contexts[journal.earlier_contexts :], line["context"]).add_window(line)
+    context = context_of(journal.contexts[journal.earlier_contexts :], line["context"])
+    context.add_window(line)
+    journal.timeline.add(line["begin_us"], line["end_us"], context.operations(line["group"], map(int, line["counts"])))
     journal.windows += 1
     journal.last_us = max(journal.last_us, line["end_us"])
 
@@ -248,7 +254,11 @@ def _enter_rollup(journal: Journal, line: dict[str, Any]) -> None:
     parse_whole(line["first_us"])
     before = sum(context.windows for context in journal.contexts)
     for row in parse_list(line["strata"]):
-        context_of(journal.contexts[journal.earlier_contexts :], row["context"]).add_stratum(row)
+        context = context_of(journal.contexts[journal.earlier_contexts :], row["context"])
+        stratum = context.add_stratum(row)
+        for group, sums in stratum.groups.items():
+            flops = context.operations(group, sums.sums)
+            journal.timeline.add(stratum.begin_us, stratum.end_us, flops)
     journal.windows += sum(context.windows for context in journal.contexts) - before
     journal.last_us = max(journal.last_us, parse_whole(line["last_us"]))
 
@@ -279,11 +289,23 @@ _ENTER_COUNTERS = {
 }
 
 
+def cell_of(row: dict[str, Any]) -> Cell:
+    """Where a row of counts belongs; without a phase it is the training itself. Raises ``ValueError``."""
+    phase = row.get("phase", "train")
+    if phase not in PHASES:
+        raise ValueError(f"no phase: {phase!r:.40}")
+    return Cell(parse_text(row["operator"]), parse_text(row["precision"]), parse_text(row["device"]), phase)
+
+
 def _add_window(journal: Journal, line: dict[str, Any]) -> None:
+    total = 0
     for row in parse_list(line["counts"]):
-        cell = Cell(parse_text(row["operator"]), parse_text(row["precision"]), parse_text(row["device"]))
+        cell = cell_of(row)
         calls, flops = journal.counts.get(cell, (0, 0))
-        journal.counts[cell] = (calls + parse_count(row["calls"]), flops + parse_count(row["flops"]))
+        added = parse_count(row["flops"])
+        journal.counts[cell] = (calls + parse_count(row["calls"]), flops + added)
+        total += added
+    journal.timeline.add(parse_whole(line["begin_us"]), line["end_us"], total)
     for row in parse_list(line["uncounted"]):
         family = None if row["family"] is None else parse_text(row["family"])
         work = UncountedWork(parse_text(row["kind"]), parse_text(row["name"]), family)

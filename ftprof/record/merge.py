@@ -11,11 +11,13 @@ from typing import Any
 from ftprof.errors import UntrustedInput
 from ftprof.record.counted_record import SEE_MORE, add_counted_records, counted_record
 from ftprof.record.device_record import device_record
+from ftprof.record.device_use import DeviceUse, added_uses, device_uses
 from ftprof.record.interval import Interval
 from ftprof.record.journal import JOURNALS, Cell, Journal, ProcessIdentity, UncountedWork, read_journal
-from ftprof.record.parts import common_inputs, process_record, run_info
+from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info
 from ftprof.record.reasons import killed_commands, run_problems, runs_not_ended
 from ftprof.record.record import ProcessRecord, Record, RunInfo
+from ftprof.record.timeline import Timeline, added
 
 FAILURES = "failures.txt"  # what processes say that cannot keep a journal
 NO_PROCESS = "no Python process that imports torch was seen"
@@ -72,6 +74,9 @@ def _record_of(runs: list[Journal], processes: list[Journal], lost: list[str], n
         uncounted=[journal.uncounted for journal in processes],
         unwatched={name for journal in processes for name in journal.header["unwatched"]},
         policy_inputs=common_inputs(journal.header.get("policy_inputs", {}) for journal in runs),
+        devices=device_uses(run_device_totals(runs)),
+        checks=cross_checks(runs, []),
+        timelines=[journal.timeline for journal in processes],
     )
 
 
@@ -96,6 +101,9 @@ def merge_records(records: Sequence[tuple[str, Record]]) -> Record:
         uncounted=[record.uncounted for _, record in records],
         unwatched={name for _, record in records for name in record.unwatched},
         policy_inputs=common_inputs(record.policy_inputs for _, record in records),
+        devices=added_uses(use for _, record in records for use in record.devices),
+        checks=(check for _, record in records for check in record.cross_checks),
+        timelines=[record.timeline for _, record in records],
     )
 
 
@@ -118,6 +126,9 @@ def _analytic_record(
     uncounted: Iterable[dict[UncountedWork, int]],
     unwatched: set[str],
     policy_inputs: dict[str, Any],
+    devices: tuple[DeviceUse, ...],
+    checks: Iterable[dict[str, Any]],
+    timelines: Iterable[Timeline],
 ) -> Record:
     all_counts: dict[Cell, tuple[int, int]] = {}
     for part in counts:
@@ -144,6 +155,9 @@ def _analytic_record(
         uncounted=all_uncounted,
         unwatched=tuple(sorted(unwatched)),
         policy_inputs=policy_inputs,
+        devices=devices,
+        cross_checks=tuple(checks),
+        timeline=added(timelines),
     )
 
 

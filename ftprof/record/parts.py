@@ -46,6 +46,19 @@ def process_record(journal: Journal, flops: int) -> ProcessRecord:
     )
 
 
+def is_partial(journal: Journal) -> bool:
+    """Whether operators were counted from some moment on only: to tell phases apart, not for their total."""
+    return "operators" in journal.header["software"]
+
+
+def _by_phase(journals: list[Journal]) -> dict[str, str]:
+    sums: dict[str, int] = {}
+    for journal in journals:
+        for cell, (_, flops) in journal.counts.items():
+            sums[cell.phase] = sums.get(cell.phase, 0) + flops
+    return {phase: str(sums[phase]) for phase in sorted(sums)}
+
+
 def common_inputs(inputs: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The policies' inputs where all parts agree on them; different bases make no common one."""
     different: list[dict[str, Any]] = []
@@ -66,6 +79,8 @@ def cross_checks(runs: list[Journal], others: list[Journal]) -> Iterable[dict[st
     """What other methods give for the same run, for the record. ``others`` are the journals of operators' formulas."""
     analytic = sum(journal.flops for journal in others)
     if analytic:
-        yield {"method": "analytic", "device": None, "low": str(analytic), "flops": str(analytic), "high": None}
+        low = str(analytic)
+        row = {"method": "analytic", "device": None, "low": low, "flops": low, "high": None}
+        yield {**row, "by_phase": _by_phase(others), "partial": any(is_partial(journal) for journal in others)}
     for total in run_device_totals(runs):
         yield {"method": total.method, "device": total.device.to_json(), **total.estimate.to_json()}

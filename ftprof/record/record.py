@@ -10,10 +10,14 @@ from typing import Any
 
 from ftprof.errors import UntrustedInput
 from ftprof.record.canonical import FIRST_HASH, digest
-from ftprof.record.counted import FLOATING, EstimateRow, PrecisionRow
+from ftprof.record.comparison import comparisons
+from ftprof.record.counted import EstimateRow, PrecisionRow
+from ftprof.record.counted_context import FLOATING
+from ftprof.record.device_use import DeviceUse
 from ftprof.record.fields import parse_count, parse_list, parse_object, parse_text, parse_whole
 from ftprof.record.interval import Interval
-from ftprof.record.journal import Cell, ProcessIdentity, UncountedWork
+from ftprof.record.journal import Cell, ProcessIdentity, UncountedWork, cell_of
+from ftprof.record.timeline import Timeline
 
 RECORD_SCHEMA = "ftprof.record/1"
 COUNTER_METHODS = ("counters", "sampled")
@@ -146,6 +150,9 @@ class Record:
     estimates: tuple[EstimateRow, ...] = ()  # of counters: each metric on each context
     precisions: tuple[PrecisionRow, ...] = ()  # of counters: their sums
     cross_checks: tuple[dict[str, Any], ...] = ()  # what other methods say of the same run
+    devices: tuple[DeviceUse, ...] = ()  # the GPUs that the run used, as NVML saw it
+    timeline: Timeline = field(default_factory=Timeline)  # of counters: what windows measured
+    guidelines: dict[str, Any] | None = None  # the guidelines-basis figure and its parts
 
     @property
     def by_precision(self) -> dict[str, int]:
@@ -158,13 +165,20 @@ class Record:
         return _sums((cell.operator, flops) for cell, (_, flops) in self.counts.items())
 
     @property
+    def by_phase(self) -> dict[str, int]:
+        """Operations by phase of the training, the largest first; counters cannot tell phases apart."""
+        return _sums((cell.phase, flops) for cell, (_, flops) in self.counts.items())
+
+    @property
     def by_device(self) -> dict[str, int]:
         """Operations by device, the largest first."""
         return _sums((cell.device, flops) for cell, (_, flops) in self.counts.items())
 
-    def judged(self, policy_inputs: dict[str, Any], verdicts: tuple[dict[str, Any], ...]) -> Record:
-        """The same record with the policies' inputs and verdicts."""
-        return replace(self, policy_inputs=policy_inputs, verdicts=verdicts)
+    def judged(
+        self, policy_inputs: dict[str, Any], verdicts: tuple[dict[str, Any], ...], guidelines: dict[str, Any]
+    ) -> Record:
+        """The same record with the policies' inputs and verdicts, and the guidelines-basis figure."""
+        return replace(self, policy_inputs=policy_inputs, verdicts=verdicts, guidelines=guidelines)
 
     def to_json(self) -> dict[str, Any]:
         """As ``schemas/record-1.json`` has it: every count a decimal string."""
@@ -181,11 +195,13 @@ class Record:
             "complete": self.complete,
             "reasons": list(self.reasons),
             "by_precision": {name: str(flops) for name, flops in self.by_precision.items()},
+            "by_phase": {name: str(flops) for name, flops in self.by_phase.items()},
             "counts": [
                 {
                     "operator": cell.operator,
                     "precision": cell.precision,
                     "device": cell.device,
+                    "phase": cell.phase,
                     "calls": str(calls),
                     "flops": str(flops),
                 }
@@ -199,9 +215,13 @@ class Record:
             "precisions": [row.to_json() for row in self.precisions],
             "estimates": [row.to_json() for row in self.estimates],
             "cross_checks": list(self.cross_checks),
+            "comparisons": list(comparisons(self.interval, self.cross_checks)),
+            "devices": [use.to_json() for use in self.devices],
+            "timeline": self.timeline.to_json(),
             "runs": [run.to_json() for run in self.runs],
             "processes": [process.to_json() for process in self.processes],
             "policy_inputs": self.policy_inputs,
+            "guidelines_basis": self.guidelines,
             "verdicts": list(self.verdicts),
         }
 
@@ -225,7 +245,7 @@ class Record:
             reasons=tuple(parse_text(reason) for reason in parse_list(data["reasons"])),
             runs=tuple(RunInfo.from_json(run) for run in data["runs"]),
             processes=tuple(ProcessRecord.from_json(process) for process in data["processes"]),
-            counts={_cell(row): (parse_count(row["calls"]), parse_count(row["flops"])) for row in data["counts"]},
+            counts={cell_of(row): (parse_count(row["calls"]), parse_count(row["flops"])) for row in data["counts"]},
             uncounted={_work(row): parse_count(row["calls"]) for row in data["not_counted"]},
             unwatched=tuple(parse_text(name) for name in parse_list(data["not_watched"])),
             policy_inputs=dict(data["policy_inputs"]),
@@ -233,17 +253,24 @@ class Record:
             estimates=tuple(EstimateRow.from_json(row) for row in data["estimates"]),
             precisions=tuple(PrecisionRow.from_json(row) for row in data["precisions"]),
             cross_checks=tuple(_cross_check(check) for check in parse_list(data["cross_checks"])),
+            devices=tuple(DeviceUse.from_json(use) for use in parse_list(data["devices"])),
+            timeline=Timeline.from_json(data["timeline"]),
+            guidelines=None if data["guidelines_basis"] is None else parse_object(data["guidelines_basis"]),
         )
-        record.check_sums(data["by_precision"])
+        record.check_sums(data["by_precision"], data["by_phase"])
+        if list(comparisons(record.interval, record.cross_checks)) != data["comparisons"]:
+            raise ValueError("comparisons are not what the cross-checks give")
         return record
 
-    def check_sums(self, by_precision: dict[str, Any]) -> None:
+    def check_sums(self, by_precision: dict[str, Any], by_phase: dict[str, Any]) -> None:
         """Every figure that can be computed from others must be what they give; else ``ValueError``."""
         total = sum(flops for _, flops in self.counts.values())
         if sum(process.flops for process in self.processes if process.counts_in(self.method)) != total:
             raise ValueError("the processes' operations are not the sum of the counts")
         if {name: str(flops) for name, flops in self.by_precision.items()} != by_precision:
             raise ValueError("by_precision is not the sum of the counts")
+        if {name: str(flops) for name, flops in self.by_phase.items()} != by_phase:
+            raise ValueError("by_phase is not the sum of the counts")
         if self.method in COUNTER_METHODS:
             self._check_estimates(total)
         elif self.method == "analytic":
@@ -259,6 +286,8 @@ class Record:
             raise ValueError("flops, low and high do not hold the sum of the counts")
 
     def _check_analytic(self, total: int) -> None:
+        if self.timeline.flops != total:
+            raise ValueError("the timeline does not hold the sum of the counts")
         if (self.interval.value or 0) != total or self.interval.low != total:
             raise ValueError("flops or low is not the sum of the counts")
         if self.interval.high is not None:
@@ -326,11 +355,9 @@ def _cross_check(data: Any) -> dict[str, Any]:
         parse_text(parse_object(check["device"])["name"])
     value, high = (None if check[end] is None else parse_count(check[end]) for end in ("flops", "high"))
     Interval(parse_count(check["low"]), value, high)
+    for flops in parse_object(check.get("by_phase", {})).values():
+        parse_count(flops)
     return check
-
-
-def _cell(row: dict[str, Any]) -> Cell:
-    return Cell(parse_text(row["operator"]), parse_text(row["precision"]), parse_text(row["device"]))
 
 
 def _work(row: dict[str, Any]) -> UncountedWork:

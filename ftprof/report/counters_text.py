@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from ftprof.quantity import two_figures
-from ftprof.record.counted import FLOATING, PrecisionRow
+from ftprof.record.counted import PrecisionRow
+from ftprof.record.counted_context import FLOATING
 from ftprof.record.record import Record
 
 _KINDS = {"floating": "", "cuda-core": " on CUDA cores", "integer": " (integer operations)", "sparse": " (sparse part)"}

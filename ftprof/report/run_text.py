@@ -10,6 +10,7 @@ from typing import Any
 
 from ftprof.policy.verdict import Verdict, difference_notice
 from ftprof.quantity import two_figures
+from ftprof.record.comparison import comparisons
 from ftprof.record.journal import UncountedWork
 from ftprof.record.record import COUNTER_METHODS, Record
 from ftprof.report.counters_text import coverage_line, precision_table, uncounted_line
@@ -42,6 +43,7 @@ def closing_block(record: Record, verdicts: Sequence[Verdict], where: Path, prog
         lines.append(_field("method", METHOD_MEANING[record.method]))
         lines.append(_field("coverage", coverage_text(record)))
     lines.append(_field("devices", devices_text(record)))
+    lines += _guidelines_lines(record)
     lines += [_field(verdict.policy, _verdict(verdict)) for verdict in verdicts[:3]]
     difference = difference_notice(verdicts)
     if difference:
@@ -64,7 +66,10 @@ def report_text(record: Record, verdict_lines: Sequence[str]) -> str:
     if record.precisions:
         lines += ["", "Precisions", *precision_table(record)]
     rows = "counter" if record.precisions else "operator"
-    for title, sums in (("precision", record.by_precision), (rows, record.by_operator)):
+    sections = [("precision", record.by_precision), (rows, record.by_operator)]
+    if len(record.by_phase) > 1:
+        sections.insert(1, ("phase", record.by_phase))
+    for title, sums in sections:
         if sums or record.method == "analytic":
             lines += ["", f"By {title} (FLOPs)", *_table(sums)]
     lines += ["", "Processes"]
@@ -172,6 +177,16 @@ def _total_lines(record: Record) -> list[str]:
     return [one] if len(one) <= _WIDTH else [total, f"  {'interval':<{_LABEL}}{interval}"]
 
 
+def _guidelines_lines(record: Record) -> list[str]:
+    """The guidelines-basis figure, where anything is deducted or added."""
+    basis = record.guidelines
+    if basis is None or basis["flops"] is None or not any(part["claimed"] for part in basis["parts"]):
+        return []
+    claimed = [part for part in basis["parts"] if part["claimed"]]
+    parts = ", ".join(f"{'less' if p['sign'] < 0 else 'plus'} {p['name']} ({p['basis']})" for p in claimed)
+    return [_field("guidelines", f"{two_figures(Fraction(basis['flops']))} FLOP: {parts}")]
+
+
 def _verdict(verdict: Verdict) -> str:
     threshold = f"{two_figures(verdict.threshold_flops)} FLOP"
     share = f"threshold {threshold}" if verdict.ratio is None else share_text(verdict.ratio, threshold)
@@ -214,6 +229,10 @@ def _uncounted_table(record: Record) -> list[str]:
 def _cross_checks(record: Record) -> list[str]:
     """What other methods give for the same run."""
     lines = ["", "Beside it"] if record.cross_checks else []
+    for row in comparisons(record.interval, record.cross_checks):
+        ratio = "" if row["ratio"] is None else f"{row['method']} gives {row['ratio']} times the figure. "
+        if ratio or row["says"]:
+            lines.append(f"  {ratio}{row['says'] + '.' if row['says'] else ''}".rstrip())
     for check in record.cross_checks:
         device = f" on {check['device']['name']}" if check["device"] else ""
         high = "no upper end" if check["high"] is None else two_figures(Fraction(check["high"]))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from ftprof.policy.amount import Amount
+from ftprof.policy.guidelines import GuidelinesBasis
 from ftprof.policy.inputs import PolicyInputs
 from ftprof.policy.verdict import Verdict, difference_notice
 from ftprof.quantity import to_json, two_figures
@@ -18,10 +19,15 @@ _LABEL = 11
 
 
 def verdict_text(
-    amount: Amount, complete: bool, inputs: PolicyInputs, verdicts: Sequence[Verdict], notes: Sequence[str]
+    amount: Amount,
+    basis: GuidelinesBasis,
+    complete: bool,
+    inputs: PolicyInputs,
+    verdicts: Sequence[Verdict],
+    notes: Sequence[str],
 ) -> str:
-    """The whole answer: the amount, the base model, each policy's verdict, where they differ, and notes."""
-    lines = [*_amount_lines(amount, complete), *_field("Base model", _base_text(inputs))]
+    """The whole answer: both figures, the base model, each policy's verdict, where they differ, and notes."""
+    lines = [*_amount_lines(amount, complete), *_basis_lines(basis), *_field("Base model", _base_text(inputs))]
     for verdict in verdicts:
         lines += ["", *verdict_lines(verdict)]
     difference = difference_notice(verdicts)
@@ -83,6 +89,22 @@ def _amount_lines(amount: Amount, complete: bool) -> list[str]:
         lines += _field("Interval", f"from {exact_and_short(amount.low)} to {high}")
     if not complete:
         lines += _field("Incomplete", "; ".join(amount.reasons) or "no reason recorded")
+    return lines
+
+
+def _basis_lines(basis: GuidelinesBasis) -> list[str]:
+    """The guidelines-basis figure and its parts, where it is another one than the executed."""
+    if not basis.parts:
+        return []
+    value = basis.amount.value
+    lines = _field(
+        "Guidelines", "nothing counted" if value is None else f"{exact_and_short(value)} on guidelines-basis"
+    )
+    for part in basis.parts:
+        verb = ("less" if part.sign < 0 else "plus") if part.claimed else "not claimed:"
+        size = exact_and_short(part.flops)
+        spread = "" if part.low == part.high else f", {two_figures(part.low)} to {two_figures(part.high)}"
+        lines += _field("", f"{verb} {size} {part.name}, {part.basis}{spread}: {part.what} ({part.source})")
     return lines
 
 

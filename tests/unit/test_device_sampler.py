@@ -63,6 +63,10 @@ class FakeGpu:
         self.broken = False
         self.asked: list[str] = []
         self.samples = 0
+        self.energy: int | None = None
+
+    def energy_mj(self) -> int | None:
+        return self.energy
 
     def compute_processes(self) -> list[ComputeProcess]:
         if self.broken:

@@ -12,6 +12,7 @@ What it writes is a journal (ftprof/record/journal.py reads it): JSON lines, eac
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import re
 import sys
@@ -28,7 +29,9 @@ _SHORTEST_WINDOW_S = 1.0
 _LONGEST_WINDOW_S = 30.0
 _KNOWN_SHAPES = 4096
 _KNOWN_NUMBERS = 4096
-Cell = tuple[str, str, str]  # operator, precision, device
+PHASES = ("train", "recompute", "evaluate", "generate", "auxiliary")
+Place = tuple[str, str, str]  # operator, precision, device
+Cell = tuple[str, str, str, str]  # the same, and the phase
 Other = tuple[str, str]  # what kind of thing went uncounted, and its name
 
 # ---------------------------------------------------------------- formulas
@@ -135,7 +138,7 @@ _NOT_A_FAMILY = re.compile(
     r"upsample|linear_combination|prepack|reorder|unpack|flatten_weight|_fused_(?:lstm|gru)_cell|lgamma|gamma"
 )
 # Extensions whose kernels are called past torch's dispatcher, so that nothing here sees them.
-_UNSEEN_EXTENSIONS = {
+UNSEEN_EXTENSIONS = {
     "flash_attn_2_cuda": "attention",
     "flash_attn_3_cuda": "attention",
     "flash_attn_3._C": "attention",
@@ -186,7 +189,7 @@ def unbounded_family(other: Other) -> str | None:
     if kind == "inductor":
         return _family(name) or ("matmul" if _FUSED_PRODUCT.search(name) else None)
     if kind == "extension":
-        return _UNSEEN_EXTENSIONS[name]
+        return UNSEEN_EXTENSIONS[name]
     return "unknown" if kind in ("triton", "inductor template", "compiled code", "cuda graph") else None
 
 
@@ -332,20 +335,205 @@ def _without_lengths(formula: Callable[..., int], position: int) -> Callable[...
     return guarded
 
 
+# ---------------------------------------------------------------- phases
+
+
+class Phases:
+    """Which phase of the training each thread is in; the innermost that it has entered, else ``train``.
+
+    A thread that has entered none works for the main thread, and is in its phase: autograd has a thread for each GPU.
+    """
+
+    def __init__(self) -> None:
+        self.main: list[str] = []  # what the main thread has entered
+        self.at_first: Callable[[], object] | None = None  # called before the first phase is entered, once
+        self._local = threading.local()
+
+    def entered(self) -> list[str]:
+        """What this thread has entered; the list stays the same one."""
+        try:
+            stack: list[str] = self._local.stack
+        except AttributeError:
+            stack = self.main if threading.get_ident() == threading.main_thread().ident else []
+            self._local.stack = stack
+        return stack
+
+    def enter(self, phase: str) -> None:
+        """This thread is in ``phase`` until it leaves it."""
+        begin, self.at_first = self.at_first, None
+        if begin is not None:
+            begin()
+        self.entered().append(phase)
+
+    def leave(self, phase: str) -> None:
+        """Leave the innermost phase of this name: generators and callbacks may end in another order."""
+        stack = self.entered()
+        for position in range(len(stack) - 1, -1, -1):
+            if stack[position] == phase:
+                del stack[position]
+                return
+
+    def inside(self, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, which is in ``phase`` while it runs."""
+
+        @functools.wraps(function)
+        def entered(*args: Any, **kwargs: Any) -> Any:
+            self.enter(phase)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.leave(phase)
+
+        return entered
+
+    def after_fork(self) -> None:
+        """The thread that forked is the child's main one."""
+        self.main = self.entered()
+
+
+phases = Phases()
+
+
+def watch_checkpoints(module: Any) -> None:
+    """Torch's activation checkpointing (``torch.utils.checkpoint``): the forward that its backward does again."""
+    function, frame = module.CheckpointFunction, module._CheckpointFrame
+    backward, make = function.backward, frame.__init__
+
+    def reentrant(ctx: Any, *gradients: Any) -> Any:
+        run = ctx.run_function
+        ctx.run_function = phases.inside("recompute", run)  # and not the backward that follows it in the same call
+        try:
+            return backward(ctx, *gradients)
+        finally:
+            ctx.run_function = run
+
+    def made(self: Any, recompute_fn: Any, *args: Any, **kwargs: Any) -> None:
+        make(self, phases.inside("recompute", recompute_fn), *args, **kwargs)
+
+    function.backward, frame.__init__ = staticmethod(reentrant), made
+
+
+def watch_trainer(module: Any) -> None:
+    """The evaluation of the Hugging Face ``Trainer`` and of its subclasses."""
+    trainer = module.Trainer
+    for name in ("evaluate", "predict", "evaluation_loop", "prediction_loop"):
+        if hasattr(trainer, name):
+            setattr(trainer, name, phases.inside("evaluate", getattr(trainer, name)))
+
+
+def watch_ranges(module: Any) -> None:
+    """NVTX ranges whose message is the name of a phase, by ``torch.cuda.nvtx``."""
+    push, pop, start, end = module.range_push, module.range_pop, module.range_start, module.range_end
+    ranges = _Ranges()
+    started: dict[Any, str] = {}
+
+    def pushed(msg: Any) -> Any:
+        depth = push(msg)
+        ranges.push(msg)
+        return depth
+
+    def popped() -> Any:
+        ranges.pop()
+        return pop()
+
+    def began(msg: Any) -> Any:
+        handle = start(msg)
+        if msg in PHASES:
+            started[handle] = msg
+            phases.enter(msg)
+        return handle
+
+    def ended(range_id: Any) -> Any:
+        phase = started.pop(range_id, None)
+        if phase is not None:
+            phases.leave(phase)
+        return end(range_id)
+
+    module.range_push, module.range_pop, module.range_start, module.range_end = pushed, popped, began, ended
+
+
+def watch_nvtx(module: Any) -> None:
+    """The same by the ``nvtx`` package: ``push_range``, and ``annotate`` as context manager and decorator."""
+    push, pop, annotate = module.push_range, module.pop_range, module.annotate
+    make, enter, leave, decorate = annotate.__init__, annotate.__enter__, annotate.__exit__, annotate.__call__
+    ranges = _Ranges()
+
+    def pushed(message: Any = None, *args: Any, **kwargs: Any) -> Any:
+        push(message, *args, **kwargs)
+        ranges.push(message)
+
+    def popped(*args: Any, **kwargs: Any) -> Any:
+        ranges.pop()
+        return pop(*args, **kwargs)
+
+    def made(self: Any, message: Any = None, *args: Any, **kwargs: Any) -> None:
+        make(self, message, *args, **kwargs)
+        self.ftprof_message = message
+
+    def entered(self: Any) -> Any:
+        ranges.push(self.ftprof_message)
+        return enter(self)
+
+    def left(self: Any, *error: Any) -> Any:
+        ranges.pop()
+        return leave(self, *error)
+
+    def decorated(self: Any, function: Any) -> Any:
+        message = self.ftprof_message
+        return decorate(self, phases.inside(message, function) if message in PHASES else function)
+
+    module.push_range, module.pop_range = pushed, popped
+    annotate.__init__, annotate.__enter__, annotate.__exit__, annotate.__call__ = made, entered, left, decorated
+
+
+class _Ranges(threading.local):
+    """A thread's open ranges, each with the phase that it names, if any."""
+
+    def __init__(self) -> None:
+        self._open: list[str | None] = []
+
+    def push(self, message: Any) -> None:
+        phase = message if isinstance(message, str) and message in PHASES else None
+        self._open.append(phase)
+        if phase is not None:
+            phases.enter(phase)
+
+    def pop(self) -> None:
+        phase = self._open.pop() if self._open else None
+        if phase is not None:
+            phases.leave(phase)
+
+
+PHASE_WATCHERS: dict[str, Callable[[Any], None]] = {
+    "torch.utils.checkpoint": watch_checkpoints,
+    "torch.cuda.nvtx": watch_ranges,
+    "transformers.trainer": watch_trainer,
+    "nvtx": watch_nvtx,
+}
+
+
 # ---------------------------------------------------------------- counting
 
 
 class _Tally:
     """What one thread has counted since its process began. Only that thread writes to it."""
 
-    __slots__ = ("calls", "cells", "inside", "others", "paused")
+    __slots__ = ("calls", "entered", "inside", "others", "paused", "places")
 
     def __init__(self) -> None:
         self.inside = False  # in the midst of an operator that is counted
         self.paused = False
         self.calls = 0
-        self.cells: dict[Cell, list[int]] = {}  # [calls, operations]
+        self.entered = phases.entered()
+        # By phase; no phase is ever added, so that another thread may go through them.
+        self.places: dict[str, dict[Place, list[int]]] = {phase: {} for phase in PHASES}  # [calls, operations]
         self.others: dict[Other, int] = {}  # calls
+
+    def cells(self) -> dict[Cell, list[int]]:
+        # A copy of a dict is one step under the interpreter lock: the thread may go on counting.
+        return {
+            (*place, phase): count for phase, counts in self.places.items() for place, count in counts.copy().items()
+        }
 
     def note(self, other: Other) -> None:
         self.others[other] = self.others.get(other, 0) + 1
@@ -380,6 +568,20 @@ class Totals:
         for other, calls in others.items():
             self.others[other] = self.others.get(other, 0) + calls
 
+    def to_json(self) -> dict[str, Any]:
+        """As a ``window`` line has it; a row without a phase belongs to the training itself."""
+        return {
+            "counts": [
+                {"operator": o, "precision": p, "device": d, "calls": str(calls), "flops": str(flops)}
+                | ({} if phase == "train" else {"phase": phase})
+                for (o, p, d, phase), (calls, flops) in sorted(self.cells.items())
+            ],
+            "uncounted": [
+                {"kind": kind, "name": name, "calls": str(calls), "family": unbounded_family((kind, name))}
+                for (kind, name), calls in sorted(self.others.items())
+            ],
+        }
+
     def since(self, earlier: Totals) -> Totals:
         """What came after ``earlier``; what did not change is left out."""
         new = Totals()
@@ -396,13 +598,15 @@ class Totals:
 class OperatorCounter:
     """Counts operators through kernels that it registers for BackendSelect.
 
-    ``tick`` is called from a counted operator once ``deadline`` (monotonic clock, seconds) has passed.
+    ``tick`` is called from a counted operator once ``deadline`` (monotonic clock, seconds) has passed. With ``naming``
+    off, operators without a formula are left alone.
     """
 
-    def __init__(self, tick: Callable[[], None]) -> None:
+    def __init__(self, tick: Callable[[], None], naming: bool = True) -> None:
         import torch
 
         self.deadline = 0.0
+        self._naming = naming
         self.unwatched: set[str] = set()
         self._tick = tick
         self._threads: list[tuple[weakref.ref[_Token], _Tally]] = []
@@ -438,7 +642,7 @@ class OperatorCounter:
         namespace, _, rest = name.partition("::")
         base, _, overload = rest.partition(".")
         formula = self._formulas.get(f"{namespace}::{base}")
-        if formula is None and not _may_work(name):
+        if formula is None and (not self._naming or not _may_work(name)):
             return
         op = getattr(getattr(getattr(torch.ops, namespace), base), overload or "default")
         if formula is None and not _works_on_tensors(op._schema):
@@ -463,7 +667,7 @@ class OperatorCounter:
         self, operator: str, call: Callable[..., Any], formula: Callable[..., int]
     ) -> Callable[..., Any]:
         local, below, monotonic, is_inner = self._local, self._below, time.monotonic, self._is_inner
-        known: dict[Any, tuple[Cell, int] | Other | None] = {}
+        known: dict[Any, tuple[Place, int] | Other | None] = {}
 
         def counted(keyset: Any, *args: Any, **kwargs: Any) -> Any:
             tally = local.tally
@@ -499,14 +703,16 @@ class OperatorCounter:
         return counted
 
     @staticmethod
-    def _enter(tally: _Tally, found: tuple[Cell, int] | Other) -> None:
-        cell, flops = found
+    def _enter(tally: _Tally, found: tuple[Place, int] | Other) -> None:
+        place, flops = found
         if isinstance(flops, str):
-            tally.note((cell, flops))  # type: ignore[arg-type]
+            tally.note((place, flops))  # type: ignore[arg-type]
             return
-        count = tally.cells.get(cell)  # type: ignore[arg-type]
+        entered = tally.entered or phases.main
+        counts = tally.places[entered[-1] if entered else "train"]
+        count = counts.get(place)  # type: ignore[arg-type]
         if count is None:
-            count = tally.cells[cell] = [0, 0]  # type: ignore[index]
+            count = counts[place] = [0, 0]  # type: ignore[index]
         count[0] += 1
         count[1] += flops
         tally.calls += 1
@@ -580,8 +786,8 @@ class OperatorCounter:
 
     def _apply(
         self, operator: str, formula: Callable[..., int], args: Any, kwargs: Any, out: Any
-    ) -> tuple[Cell, int] | Other | None:
-        """One call's cell and operations; a name where it is not counted; None where it only traced."""
+    ) -> tuple[Place, int] | Other | None:
+        """One call's place and operations; a name where it is not counted; None where it only traced."""
         tensors = [a for a in args if isinstance(a, self._tensor)]
         if not all(self._is_plain(type(t)) and not t.is_meta for t in tensors):
             return None
@@ -619,10 +825,9 @@ class OperatorCounter:
             reference, tally = entry
             if reference() is None:
                 self._threads.remove(entry)
-                self._retired.add(tally.cells, tally.others)
+                self._retired.add(tally.cells(), tally.others)
             else:
-                # A copy of a dict is one step under the interpreter lock: the thread may go on counting.
-                total.add(tally.cells.copy(), tally.others.copy())
+                total.add(tally.cells(), tally.others.copy())
         total.add(self._retired.cells, self._retired.others)
         return total
 
@@ -630,7 +835,8 @@ class OperatorCounter:
         """Start at zero: in a forked child, what came before was its parent's."""
         self._retired = Totals()
         for _, tally in self._threads:
-            tally.cells.clear()
+            for counts in tally.places.values():
+                counts.clear()
             tally.others.clear()
 
 
@@ -910,15 +1116,19 @@ class Journal:
 
 
 class Meter:
-    """Counts this process's operators and keeps its journal."""
+    """Counts this process's operators and keeps its journal.
 
-    def __init__(self, folder: str, run_id: str) -> None:
+    ``partial``: only to tell phases apart, beside hardware counters and from the first phase on.
+    """
+
+    def __init__(self, folder: str, run_id: str, partial: bool = False) -> None:
         self._folder = folder
         self._run_id = run_id
+        self._partial = partial
         self._lock = threading.Lock()
         self._failures = FailureFile(folder)
         self._begin()
-        self.counter = OperatorCounter(self._close_window)
+        self.counter = OperatorCounter(self._close_window, naming=not partial)
         self.counter.deadline = time.monotonic() + _SHORTEST_WINDOW_S
 
     def _begin(self) -> None:
@@ -947,7 +1157,10 @@ class Meter:
             identity = process_identity()
             journal = Journal(self._folder, identity)
             kind = "program" if journal.continues else "header"
-            if not journal.write(kind, **_header(self._run_id, identity, sorted(self.counter.unwatched))):
+            header = header_of(self._run_id, identity, sorted(self.counter.unwatched))
+            if self._partial:
+                header["software"]["operators"] = FROM_FIRST_PHASE
+            if not journal.write(kind, **header):
                 raise OSError("the journal's first line cannot be written")
             self._journal = journal
         return self._journal
@@ -993,14 +1206,7 @@ class Meter:
             begin_us=self._window_begin_us,
             end_us=end_us,
             devices=self._new_devices(new),
-            counts=[
-                {"operator": o, "precision": p, "device": d, "calls": str(calls), "flops": str(flops)}
-                for (o, p, d), (calls, flops) in sorted(new.cells.items())
-            ],
-            uncounted=[
-                {"kind": kind, "name": name, "calls": str(calls), "family": unbounded_family((kind, name))}
-                for (kind, name), calls in sorted(new.others.items())
-            ],
+            **new.to_json(),
         )
         if written:
             self._written, self._window_begin_us = totals, end_us
@@ -1023,7 +1229,7 @@ class Meter:
         return new
 
     def _note_extensions(self) -> None:
-        for name in _UNSEEN_EXTENSIONS:
+        for name in UNSEEN_EXTENSIONS:
             if name in sys.modules and name not in self._extensions:
                 self._extensions.add(name)
                 self.counter.note(("extension", name))
@@ -1061,6 +1267,7 @@ class Meter:
         if self._journal is not None:
             self._journal.close()
         self._lock = threading.Lock()
+        phases.after_fork()
         self.counter.forget()
         self._begin()
         self.counter.deadline = 0.0  # its first count opens its journal, so that it is not lost if it is killed
@@ -1082,7 +1289,11 @@ def _before(module: Any, name: str, act: Callable[[], object]) -> None:
     setattr(module, name, acted)
 
 
-def _header(run_id: str, identity: dict[str, Any], unwatched: list[str] | None = None) -> dict[str, Any]:
+FROM_FIRST_PHASE = "counted from the first phase on"
+
+
+def header_of(run_id: str, identity: dict[str, Any], unwatched: list[str] | None = None) -> dict[str, Any]:
+    """The content of a journal's first line."""
     import platform
 
     torch: Any = sys.modules.get("torch")
@@ -1174,7 +1385,7 @@ def report_problem(what: str) -> None:
         identity = process_identity()
         journal = Journal(os.environ["FTPROF_RUN_DIR"], identity)
         if not journal.continues:
-            journal.write("header", **_header(os.environ.get("FTPROF_RUN_ID", ""), identity))
+            journal.write("header", **header_of(os.environ.get("FTPROF_RUN_ID", ""), identity))
         journal.write("problem", what=what, time_us=now_us())
         journal.close()
     except Exception as problem:
@@ -1218,15 +1429,30 @@ def watch_for_torch() -> None:
         watch_ends_for_injection_library()
 
     def start(_: ModuleType) -> None:
-        global _meter
         torch = sys.modules["torch"]
         if injected:
             announce_captures(torch.cuda.CUDAGraph)
         if count_operators:
-            _meter = Meter(os.environ["FTPROF_RUN_DIR"], os.environ.get("FTPROF_RUN_ID", ""))
-            _meter.start()
-            watch_cuda_graphs(torch.cuda.CUDAGraph, _meter.counter)
-            watch_ahead_of_time(getattr(torch._C, "_aoti", None), _meter.counter.note)
+            begin(partial=False)
+            watch_ahead_of_time(getattr(torch._C, "_aoti", None), note)
+        else:
+            phases.at_first = begin_in_the_midst
+
+    def begin(partial: bool) -> None:
+        global _meter
+        _meter = Meter(os.environ["FTPROF_RUN_DIR"], os.environ.get("FTPROF_RUN_ID", ""), partial)
+        _meter.start()
+        watch_cuda_graphs(sys.modules["torch"].cuda.CUDAGraph, _meter.counter)
+
+    def begin_in_the_midst() -> None:
+        try:
+            begin(partial=True)
+        except Exception as problem:
+            report_problem(f"phases cannot be told apart: {problem!r:.300}")
+
+    def note(other: Other) -> None:
+        if _meter is not None:
+            _meter.counter.note(other)
 
     def patched(patch: Callable[[ModuleType, Callable[[Other], None]], None]) -> Callable[[ModuleType], None]:
         def act(module: ModuleType) -> None:
@@ -1235,7 +1461,7 @@ def watch_for_torch() -> None:
 
         return act
 
-    actions: dict[str, Callable[[ModuleType], None]] = {"torch": start}
+    actions: dict[str, Callable[[ModuleType], None]] = {"torch": start, **PHASE_WATCHERS}
     if count_operators:
         actions |= {
             "torch._inductor.async_compile": patched(watch_inductor),

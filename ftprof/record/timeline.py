@@ -1,0 +1,105 @@
+"""How a run's operations lie in time, in constant memory however long it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ftprof.record.fields import parse_count, parse_list, parse_object, parse_whole
+
+MOST_STEPS = 240
+_FIRST_SHIFT = 16  # steps of 65,536 microseconds
+
+
+@dataclass
+class Timeline:
+    """Operations by steps of equal length, a power of two of microseconds, at multiples of it since the epoch.
+
+    Equal ends make two timelines easy to add: that of the longer steps holds whole steps of the other one.
+    """
+
+    shift: int = _FIRST_SHIFT
+    steps: dict[int, int] = field(default_factory=dict)
+    _ends: tuple[int, int] | None = field(default=None, compare=False, repr=False)  # the first and last of them
+
+    @property
+    def flops(self) -> int:
+        """All operations in it."""
+        return sum(self.steps.values())
+
+    @property
+    def step_us(self) -> int:
+        """The length of a step in microseconds."""
+        return 1 << self.shift
+
+    def add(self, begin_us: int, end_us: int, flops: int) -> None:
+        """Spread operations evenly over a time, to the operation; microseconds since the epoch."""
+        if flops == 0:
+            return
+        end_us = max(end_us, begin_us + 1)
+        self._make_room(begin_us >> self.shift, (end_us - 1) >> self.shift)
+        before = 0
+        for step in range(begin_us >> self.shift, ((end_us - 1) >> self.shift) + 1):
+            until_us = min((step + 1) << self.shift, end_us)
+            sofar = flops * (until_us - begin_us) // (end_us - begin_us)
+            self.steps[step] = self.steps.get(step, 0) + sofar - before
+            before = sofar
+
+    def add_all(self, other: Timeline) -> None:
+        """Add another timeline."""
+        while self.shift < other.shift:
+            self._double()
+        for step, flops in other.steps.items():
+            start = step >> (self.shift - other.shift)
+            self._make_room(start, start)
+            mine = step >> (self.shift - other.shift)  # the room may have made the steps longer
+            self.steps[mine] = self.steps.get(mine, 0) + flops
+
+    def to_json(self) -> dict[str, Any] | None:
+        """As the record's schema has it: every step from the first to the last; ``None`` where there is none."""
+        if not self.steps:
+            return None
+        first, last = min(self.steps), max(self.steps)
+        return {
+            "begin_us": first << self.shift,
+            "step_us": self.step_us,
+            "flops": [str(self.steps.get(step, 0)) for step in range(first, last + 1)],
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Timeline:
+        """Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form is not the schema's."""
+        if data is None:
+            return cls()
+        row = parse_object(data)
+        step_us, begin_us = parse_whole(row["step_us"]), parse_whole(row["begin_us"])
+        counts = [parse_count(flops) for flops in parse_list(row["flops"])]
+        shift = step_us.bit_length() - 1
+        if shift < _FIRST_SHIFT or step_us != 1 << shift or begin_us % step_us:
+            raise ValueError("a timeline's steps do not lie at multiples of a power of two")
+        if not 0 < len(counts) <= MOST_STEPS or not counts[0] or not counts[-1]:
+            raise ValueError("a timeline has no steps, too many, or begins or ends with an empty one")
+        return cls(shift, {(begin_us >> shift) + n: flops for n, flops in enumerate(counts) if flops})
+
+    def _make_room(self, first: int, last: int) -> None:
+        known = self._ends or ((min(self.steps), max(self.steps)) if self.steps else (first, last))
+        low, high = min(known[0], first), max(known[1], last)
+        while high - low >= MOST_STEPS:
+            self._double()
+            low, high = low >> 1, high >> 1
+        self._ends = low, high
+
+    def _double(self) -> None:
+        doubled: dict[int, int] = {}
+        for step, flops in self.steps.items():
+            doubled[step >> 1] = doubled.get(step >> 1, 0) + flops
+        self.shift, self.steps, self._ends = self.shift + 1, doubled, None
+
+
+def added(timelines: Iterable[Timeline]) -> Timeline:
+    """All of them as one."""
+    total = Timeline()
+    for timeline in timelines:
+        total.add_all(timeline)
+    return total
