@@ -76,11 +76,11 @@ def wrap(tmp_path: Path) -> Callable[..., Wrapped]:
 
 @pytest.fixture
 def wrap_python(wrap: Callable[..., Wrapped], tmp_path: Path) -> Callable[..., Wrapped]:
-    """Wrap a Python program given as text."""
+    """Wrap a Python program given as text, with arguments of its own."""
 
-    def run(program: str, *options: str, **others: Any) -> Wrapped:
+    def run(program: str, *options: str, arguments: Sequence[str] = (), **others: Any) -> Wrapped:
         script = tmp_path / "program.py"
         script.write_text(textwrap.dedent(program))
-        return wrap([sys.executable, str(script)], *options, **others)
+        return wrap([sys.executable, str(script), *arguments], *options, **others)
 
     return run

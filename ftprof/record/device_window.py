@@ -135,7 +135,7 @@ class DeviceWindow:
             "classes": [{"class": name, **part.to_json()} for name, part in sorted(self.classes.items())],
             "unmeasured_us": self.unmeasured_us,
             "note": self.note,
-            **({} if self.energy_mj is None else {"energy_mj": str(self.energy_mj)}),
+            "energy_mj": _optional_text(self.energy_mj),
         }
 
     @classmethod
@@ -152,7 +152,7 @@ class DeviceWindow:
             classes={parse_text(row["class"]): Estimate.from_json(row) for row in parse_list(data["classes"])},
             unmeasured_us=parse_whole(data["unmeasured_us"]),
             note=parse_text(data["note"]),
-            energy_mj=parse_count(data["energy_mj"]) if "energy_mj" in data else None,
+            energy_mj=None if data.get("energy_mj") is None else parse_count(data["energy_mj"]),
         )
         if window.end_us < window.begin_us:
             raise ValueError("a device window ends before it begins")

@@ -9,6 +9,7 @@ import pytest
 from conftest import clean_environment
 from nvml_standin import Standin, nvml_library, sample, standin  # noqa: F401
 
+from ftprof.record.device_use import device_uses
 from ftprof.record.device_window import device_totals
 
 RATE = 132 * 1_980_000_000 * (16384 + 512)
@@ -26,6 +27,16 @@ def test_the_bound_over_the_time_in_which_the_run_used_a_gpu(standin: Standin, t
     assert 1_000_000 <= total.time_us <= answer["ended_us"] - answer["began_us"]
     assert total.estimate.low == 0
     assert total.estimate.high == -(-RATE * total.time_us // 10**6)
+
+
+def test_the_energy_that_a_gpu_took_in_that_time(standin: Standin, tmp_path: Path) -> None:  # noqa: F811
+    ids = tmp_path / "ids"
+    standin.gpu(0, processes_file=str(ids), watts="700").gpu(1, watts="300")
+    (use,) = device_uses(device_totals(sample(standin.environment(), ids=str(ids), gpm=False)["windows"]))
+    assert (use.uuid, use.name) == ("GPU-0", "NVIDIA H200")
+    assert use.energy_mj is not None
+    # Its counter and the looks' times are not read at the same moment.
+    assert abs(use.energy_mj - 700 * use.time_us // 1000) < 700 * 300
 
 
 def test_processes_under_mps_count_too(standin: Standin, tmp_path: Path) -> None:  # noqa: F811

@@ -60,6 +60,8 @@ class Record:
     complete: bool = True
     policy_inputs: dict[str, Any] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
+    by_phase: dict[str, int] = field(default_factory=lambda: {"train": 10**22})
+    cross_checks: tuple[dict[str, Any], ...] = ()
 
 
 class Cli:
@@ -156,6 +158,8 @@ def test_json_is_that_of_the_contract(cli: Cli) -> None:
     answer = cli("--flops", "1e23/3", "--error", "0.1", "--json").json()
     verdicts = answer.pop("verdicts")
     answer.pop("notes")
+    basis = answer.pop("guidelines_basis")
+    assert basis == {**{key: answer[key] for key in ("low", "flops", "high")}, "parts": []}
     assert answer == {
         "schema": "ftprof.check/1",
         "flops": "100000000000000000000000/3",
@@ -171,7 +175,7 @@ def test_json_is_that_of_the_contract(cli: Cli) -> None:
 
 
 def test_json_has_no_notes_where_there_is_nothing_to_say(cli: Cli) -> None:
-    keys = ["schema", "flops", "low", "high", "method", "complete", "verdicts"]
+    keys = ["schema", "flops", "low", "high", "method", "complete", "guidelines_basis", "verdicts"]
     assert list(cli("--flops", "1e20", "--json").json()) == keys
 
 

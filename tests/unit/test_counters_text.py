@@ -326,7 +326,7 @@ def test_a_long_list_of_reasons_is_cut_and_told_so(capsys: pytest.CaptureFixture
     def case() -> None:
         run_journal(RUN)
         for pid in range(60):
-            counters_journal(RUN, *one(TERA), pid=10 + pid)
+            counters_journal(RUN, *one(TERA // 100), pid=10 + pid)
 
     lines = shown(case, capsys, *MERGE).splitlines()
     assert len(lines) <= 15

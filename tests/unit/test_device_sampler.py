@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,23 @@ class Watched:
 
     def spans(self, method: str = "peak-bound") -> list[tuple[str, float, float]]:
         return [(w.device.uuid, w.begin_us / SECOND, w.end_us / SECOND) for w in self.windows(method)]
+
+
+def test_energy_is_that_of_the_windows_from_the_look_before_the_first_use() -> None:
+    gpu = FakeGpu()
+    run = Watched(gpu)
+    for second, pids in enumerate(([], [7], [7], [], [], [9])):
+        gpu.pids, gpu.energy = list(pids), 1000 * second**2
+        run.look()
+    gpu.energy = None  # NVML says it no longer
+    run.look(last=True)
+    assert [window.energy_mj for window in run.windows()] == [9000, None]
+    divided = FakeGpu(replace(H200, mig=True, instances=(MigInstance("MIG-0", 1, 0, 60),)))
+    divided.pids, divided.energy = [(7, 1)], 5
+    run = Watched(divided)
+    run.look()
+    run.look(last=True)
+    assert [window.energy_mj for window in run.windows()] == [None]
 
 
 def test_time_counts_from_the_look_before_the_first_use_to_the_look_after_the_last() -> None:

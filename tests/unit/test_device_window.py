@@ -53,9 +53,11 @@ LINE = form(
     classes={"type": "array", "items": form(**{"class": TEXT}, low=COUNT, flops=COUNT, high=COUNT)},
     unmeasured_us=WHOLE,
     note=TEXT,
+    energy_mj=nullable(COUNT),
 )
+LINE["required"].remove("energy_mj")  # type: ignore[attr-defined]
 CLASSES = {"tensor": Estimate(40, 80, 160), "fp32": Estimate(0, 5, 10)}
-ESTIMATE = DeviceWindow("gpm", H200, 10, 20, Estimate(40, 85, 170), CLASSES, 3, "a note")
+ESTIMATE = DeviceWindow("gpm", H200, 10, 20, Estimate(40, 85, 170), CLASSES, 3, "a note", 12345)
 
 
 def gpm(begin: int, end: int, low: int, flops: int, high: int, device: Device = H200) -> DeviceWindow:
@@ -159,3 +161,11 @@ def test_an_estimate_that_contradicts_itself_is_none() -> None:
     for numbers in ((2, 1, 3), (1, 3, 2), (4, None, 3)):
         with pytest.raises(ValueError, match="flops"):
             Estimate(*numbers)
+
+
+def test_energy_is_shared_out_by_time_and_unknown_where_one_window_does_not_say() -> None:
+    (total,) = device_totals([gpm(0, 15, 0, 0, 0), ESTIMATE])
+    assert total.energy_mj is None
+    first, second = replace(gpm(0, 10, 0, 0, 0), energy_mj=100), replace(gpm(5, 15, 0, 0, 0), energy_mj=80)
+    (total,) = device_totals([first, second])
+    assert total.energy_mj == 140

@@ -10,17 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftprof.errors import UntrustedInput, UsageProblem
+from ftprof.policy.claims import DEDUCTIBLE, Claims
 from ftprof.policy.inputs import PolicyInputs
 
 POSITIVE = st.fractions(min_value=Fraction(1, 10**6), max_value=10**25)
 TEXTS = st.one_of(st.none(), st.text())
 ENDS = st.one_of(st.just((None, None)), st.tuples(POSITIVE, POSITIVE).map(lambda ends: tuple(sorted(ends))))
 INPUTS = st.builds(
-    lambda ends, source, model, flags: PolicyInputs(*ends, source, model, *flags),
+    lambda ends, source, model, flags, claims: PolicyInputs(*ends, source, model, *flags, claims),
     ENDS,
     TEXTS,
     TEXTS,
     st.sampled_from([(None, True), (None, False), (True, True), (False, True), (False, False)]),
+    st.builds(Claims, st.sampled_from([(), ("recompute",), DEDUCTIBLE]), st.fractions(min_value=0), st.booleans()),
 )
 STORED: dict[str, Any] = {
     "pretrain_flops_low": "84000000000000000000000",
@@ -29,6 +31,7 @@ STORED: dict[str, Any] = {
     "base_model": "Llama-2-7B",
     "systemic_risk": None,
     "gpai": True,
+    "claims": {"deduct": ["recompute", "evaluate"], "generated_flops": "0", "public_generation": False},
 }
 
 
@@ -59,6 +62,12 @@ def test_the_stored_form_has_exact_strings() -> None:
         {"gpai": 1},
         {"gpai": False, "systemic_risk": True},
         {"surplus": 1},
+        {"claims": None},
+        {"claims": {**STORED["claims"], "deduct": ["train"]}},
+        {"claims": {**STORED["claims"], "deduct": "recompute"}},
+        {"claims": {**STORED["claims"], "generated_flops": "-1"}},
+        {"claims": {**STORED["claims"], "public_generation": 1}},
+        {"claims": {**STORED["claims"], "surplus": 1}},
     ],
 )
 def test_stored_inputs_that_do_not_hold_together_are_not_trusted(change: dict[str, Any]) -> None:

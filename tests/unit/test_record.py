@@ -18,6 +18,7 @@ from ftprof.record.canonical import digest
 from ftprof.record.interval import NOTHING_COUNTED, Interval
 from ftprof.record.journal import Cell, ProcessIdentity, UncountedWork
 from ftprof.record.record import ProcessRecord, Record, RunInfo, load_record, save_record
+from ftprof.record.timeline import Timeline
 
 
 def process(pid: int, flops: int) -> ProcessRecord:
@@ -25,6 +26,12 @@ def process(pid: int, flops: int) -> ProcessRecord:
         ProcessIdentity("host", "boot", pid, 9), "analytic", flops, 1, 5, 6, "exit", None, {"torch": "2.13"},
         ({"device": "cpu", "name": "x"},), f"{pid}.journal", 3, "0" * 64,
     )  # fmt: skip
+
+
+def timeline(flops: int) -> Timeline:
+    whole = Timeline()
+    whole.add(5, 200_000, flops)
+    return whole
 
 
 def record(**changes: Any) -> Record:
@@ -38,6 +45,7 @@ def record(**changes: Any) -> Record:
         counts={Cell("aten.mm", "fp32", "cpu"): (1, 100), Cell("aten.bmm", "bf16", "cpu"): (2, 200)},
         uncounted={UncountedWork("operator", "aten::sum", None): 4},
         unwatched=("aten::add",),
+        timeline=timeline(300),
     )
     return replace(whole, **changes)
 
@@ -50,7 +58,8 @@ def saved(folder: Path, content: Record) -> Path:
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert load_record(saved(tmp_path, record())) == record()
-    nothing = record(interval=NOTHING_COUNTED, processes=(), counts={}, reasons=("nothing was counted",))
+    gone: dict[str, Any] = {"processes": (), "counts": {}, "timeline": Timeline()}
+    nothing = record(interval=NOTHING_COUNTED, reasons=("nothing was counted",), **gone)
     assert load_record(saved(tmp_path, nothing)) == nothing
     assert sorted(path.name for path in tmp_path.iterdir()) == ["record.json"]
 
@@ -78,6 +87,7 @@ def test_sums_are_sorted_by_size() -> None:
         {"complete": False},
         {"uncounted": {UncountedWork("triton", "kernel", "unknown"): 1}},
         {"method": "guess"},
+        {"timeline": timeline(299)},
     ],
 )
 def test_a_record_whose_sums_do_not_hold_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:

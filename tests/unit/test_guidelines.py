@@ -1,0 +1,193 @@
+"""The guidelines-basis figure: deductions and additions, exact or with an error, and what the verdict says of it."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_counters_journal import BASE_ONLY, context, counters_journal, counts, device_window, end, run_journal
+
+from ftprof.cli import main
+from ftprof.policy.amount import Amount
+from ftprof.policy.claims import Claims
+from ftprof.policy.guidelines import figures_of, guidelines_basis
+from ftprof.policy.inputs import PolicyInputs
+from ftprof.policy.policy import load_policy
+from ftprof.policy.verdict import judge
+from ftprof.record import schemas
+from ftprof.record.canonical import FIRST_HASH, canonical, chained_hash
+from ftprof.record.interval import Interval
+from ftprof.record.merge import merge_journals
+from ftprof.record.phase_amounts import PhaseAmount, phase_amounts
+from ftprof.record.record import load_record, save_record
+
+COUNTS = st.integers(0, 10**26)
+
+
+def exact(phase: str, flops: int) -> PhaseAmount:
+    return PhaseAmount(phase, flops, flops, flops, True)
+
+
+def amount(low: int, value: int | None, high: int | None, method: str = "analytic") -> Amount:
+    return Amount.measured(Interval(low, value, high), method)
+
+
+def ends(basis: Any) -> tuple[Any, Any, Any]:
+    return basis.amount.low, basis.amount.value, basis.amount.high
+
+
+def test_recomputation_and_evaluation_are_deducted_by_default() -> None:
+    phases = [exact("recompute", 30), exact("evaluate", 5), exact("auxiliary", 7), exact("generate", 11)]
+    basis = guidelines_basis(amount(100, 100, 100), phases, Claims())
+    assert ends(basis) == (65, 65, 65)
+    assert [(p.name, p.sign, p.claimed, p.basis) for p in basis.parts] == [
+        ("recompute", -1, True, "measured"),
+        ("evaluate", -1, True, "measured"),
+        ("auxiliary", -1, False, "measured"),
+        ("generate", -1, False, "measured"),
+    ]
+    assert all("Annex A.1, paragraph 1" in part.source for part in basis.parts)
+
+
+@pytest.mark.parametrize(
+    ("claims", "figure"),
+    [
+        (Claims(()), 100),
+        (Claims(("recompute",)), 70),
+        (Claims(("recompute", "evaluate", "auxiliary")), 58),
+        (Claims(public_generation=True), 54),
+        (Claims(generated_flops=Fraction(1, 3)), 65 + Fraction(1, 3)),
+    ],
+)
+def test_what_is_claimed_and_declared(claims: Claims, figure: Fraction) -> None:
+    phases = [exact("recompute", 30), exact("evaluate", 5), exact("auxiliary", 7), exact("generate", 11)]
+    assert ends(guidelines_basis(amount(100, 100, 100), phases, claims)) == (figure, figure, figure)
+
+
+def test_an_open_interval_stays_open_and_an_upper_bound_has_no_deductions() -> None:
+    assert ends(guidelines_basis(amount(100, 100, None), [exact("recompute", 30)], Claims())) == (70, 70, None)
+    assert ends(guidelines_basis(amount(0, None, None), [], Claims(generated_flops=Fraction(9)))) == (9, None, None)
+    bound = guidelines_basis(amount(0, 100, 100, "peak-bound"), [exact("recompute", 30)], Claims())
+    assert (ends(bound), bound.parts) == ((0, 100, 100), ())
+
+
+@given(st.lists(COUNTS, min_size=3, max_size=3), st.sampled_from(["recompute", "evaluate"]), COUNTS, COUNTS)
+def test_the_figure_lies_in_its_interval_and_never_below_nothing(
+    figures: list[int], phase: str, part: int, generated: int
+) -> None:
+    executed = amount(*sorted(figures))
+    low, flops, high = sorted((part // 2, part, part * 2))
+    claims = Claims(generated_flops=Fraction(generated))
+    basis = guidelines_basis(executed, [PhaseAmount(phase, low, flops, high, False)], claims)
+    least, value, most = ends(basis)
+    assert 0 <= least <= value <= most
+    assert value == max(executed.value - part, 0) + generated  # type: ignore[operator]
+
+
+def test_the_verdict_says_where_only_one_figure_crosses_the_threshold() -> None:
+    threshold = 10**23 // 3
+    executed, basis = amount(threshold * 2, threshold * 2, threshold * 2), amount(threshold, threshold, threshold)
+    ec = judge(load_policy("ec-2025"), PolicyInputs(), executed, basis)
+    assert (ec.verdict, ec.flops_compared) == ("below", "guidelines-basis")
+    assert "Only one of the two figures gives that: by the executed one, " in ec.why
+    assert ec.why.endswith("the verdict would be above.")
+    aws = judge(load_policy("aws-2026"), PolicyInputs(), executed, basis)
+    assert (aws.verdict, aws.flops_compared) == ("above", "executed")
+    assert "within-margin" not in aws.why
+    agreed = judge(load_policy("ec-2025"), PolicyInputs(), basis, amount(1, 1, 1))
+    assert "Only one" not in agreed.why
+
+
+# ---------------------------------------------------------------- counters
+
+
+def operators(folder: Path, *rows: tuple[str, int], partial: bool = True) -> None:
+    """A journal of the hook beside one of counters, with these operations by phase."""
+    header = {
+        "schema": "ftprof.journal/1", "run": "id", "role": "process", "method": "analytic", "host": "h",
+        "boot": "b" * 36,
+        "pid": 7, "start_ticks": 11, "parent_pid": 1, "time_us": 1000, "rank": None, "unwatched": [],
+        "software": {"python": "3.11", **({"operators": "counted from the first phase on"} if partial else {})},
+        "devices": [{"device": "cpu", "name": ""}],
+    }  # fmt: skip
+    counted = [
+        {"operator": "aten.mm", "precision": "bf16", "device": "cuda:0", "calls": "1", "flops": str(flops)}
+        | ({} if phase == "train" else {"phase": phase})
+        for phase, flops in rows
+    ]
+    window = {"method": "analytic", "begin_us": 1000, "end_us": 5000, "devices": [], "counts": counted, "uncounted": []}
+    lines = [("header", header), ("window", window), ("end", {"reason": "exit", "time_us": 5000})]
+    previous, text = FIRST_HASH, b""
+    for kind, content in lines:
+        line: dict[str, Any] = {"kind": kind, "previous": previous, **content}
+        line["hash"] = previous = chained_hash(line)
+        jsonschema.validate(line, json.loads(schemas.JOURNAL.read_text()))
+        text += canonical(line) + b"\n"
+    (folder / "h-operators.journal").write_bytes(text)
+
+
+def test_a_phase_s_share_of_the_operators_is_applied_to_counters_as_an_estimate(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run_journal(folder, device_window())
+    counters_journal(folder, context(), counts(1000, 1000, 5000), end(5000))
+    operators(folder, ("train", 600), ("recompute", 200))
+    record = merge_journals(folder)
+    assert record.interval.value == 1000
+    assert record.by_phase == {"train": 1000}  # counters cannot tell
+    assert phase_amounts(record) == (PhaseAmount("recompute", 175, 250, 325, False),)
+    executed, basis = figures_of(record, Claims())
+    assert (executed.value, basis.amount.value, basis.amount.high) == (1000, 750, executed.high - 175)  # type: ignore[operator]
+    (analytic,) = (row for row in record.to_json()["comparisons"] if row["method"] == "analytic")
+    assert (analytic["ratio"], analytic["agrees"]) == (None, None)
+    assert "from the first phase on only" in analytic["says"]
+
+
+def test_operators_that_were_all_counted_are_compared(tmp_path: Path) -> None:
+    for flops, agrees, says in ((1000, True, None), (800, False, "pads a tile"), (1300, False, "causal mask")):
+        folder = tmp_path / str(flops)
+        run_journal(folder)
+        counters_journal(folder, context(groups=BASE_ONLY), counts(1000, 1000, 5000), end(5000))
+        operators(folder, ("train", flops), partial=False)
+        record = merge_journals(folder)
+        (row,) = record.to_json()["comparisons"]
+        assert row["agrees"] is agrees
+        assert row["ratio"] == {1000: "1.0e0", 800: "8.0e-1", 1300: "1.3e0"}[flops]
+        assert (says or "") in (row["says"] or "")
+
+
+def test_claims_on_the_command_line_override_the_record_s(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, path = tmp_path / "run", tmp_path / "record.json"
+    run_journal(folder)
+    operators(folder, ("train", 600), ("recompute", 200), ("auxiliary", 100), partial=False)
+    with pytest.raises(SystemExit) as ended:
+        main(["merge", str(folder), "-o", str(path)])
+    assert ended.value.code == 0
+    assert "guidelines    7.0\N{MULTIPLICATION SIGN}10^2 FLOP: less recompute (measured)" in capsys.readouterr().out
+    saved = load_record(path)
+    assert saved.guidelines is not None
+    assert (saved.guidelines["flops"], [part["name"] for part in saved.guidelines["parts"]]) == (
+        "700",
+        ["recompute", "auxiliary"],
+    )
+    save_record(saved, path, overwrite=True)
+    for options, figure in (
+        ((), "700"),
+        (("--deduct", "auxiliary"), "600"),
+        (("--no-deduct", "recompute"), "900"),
+        (("--generated-flops", "1e3"), "1700"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["check", str(path), "--json", *options])
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["guidelines_basis"]["flops"] == figure
+        assert any("In place of the record's own" in note for note in answer.get("notes", ())) is bool(options)
+    with pytest.raises(SystemExit) as ended:
+        main(["check", str(path), "--deduct", "recompute", "--no-deduct", "recompute"])
+    assert ended.value.code == 2
+    assert "contradicts" in capsys.readouterr().err
