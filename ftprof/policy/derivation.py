@@ -48,5 +48,8 @@ def times_apart(low: Fraction, high: Fraction) -> str | None:
     """
     if high <= low * (1 + ERROR_MARGIN):
         return None
-    tenths = (high / low * 10 + Fraction(1, 2)).__floor__()
+    ratio = high / low
+    if ratio >= 10:
+        return f"{(ratio + Fraction(1, 2)).__floor__()} times apart"
+    tenths = (ratio * 10 + Fraction(1, 2)).__floor__()
     return f"{tenths // 10}.{tenths % 10} times apart"

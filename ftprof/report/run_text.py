@@ -178,7 +178,7 @@ def _total_lines(record: Record) -> list[str]:
 _SHORT_KINDS = {
     STATED: "stated",
     PUBLISHED: "published",
-    REGULATORS_EXAMPLE: "A.3",
+    REGULATORS_EXAMPLE: "Annex A.3",
     SIX_PD: "6PD",
     GPU_HOURS: "hardware",
 }
