@@ -27,7 +27,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def clean_environment(**changes: str) -> dict[str, str]:
     """This process's environment without what would change a run: launchers' and policies' variables."""
-    drop = ("PRETRAIN_FLOPS", "RANK", "LOCAL_RANK", "WORLD_SIZE", "PYTHONPATH", "NO_COLOR")
+    drop = ("PRETRAIN_FLOPS", "FTPROF_BASE_MODELS", "RANK", "LOCAL_RANK", "WORLD_SIZE", "PYTHONPATH", "NO_COLOR")
     kept = {name: value for name, value in os.environ.items() if name not in drop}
     return {**kept, "OMP_NUM_THREADS": "1", **changes}
 

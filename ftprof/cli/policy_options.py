@@ -5,32 +5,18 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftprof.cli.base_compute import PRETRAIN_VARIABLE, TABLE_VARIABLE, read_base_compute
 from ftprof.errors import EXIT_USAGE, FtprofError, UsageProblem
 
 if TYPE_CHECKING:
-    from fractions import Fraction
-
-    from ftprof.policy.base_models import BaseModel
     from ftprof.policy.claims import Claims
     from ftprof.policy.inputs import PolicyInputs
     from ftprof.policy.policy import Policy
-
-PRETRAIN_VARIABLE = "PRETRAIN_FLOPS"
-
-
-@dataclass(frozen=True)
-class ClaimOptions:
-    """The options about deductions and generation; ``None`` and empty where they were not given."""
-
-    deduct: tuple[str, ...] = ()
-    no_deduct: tuple[str, ...] = ()
-    generated_flops: str | None = None
-    public_generation: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +28,16 @@ class PolicyOptions:
     systemic_risk: bool | None = None
     no_gpai: bool = False
     policies: tuple[str, ...] = ()
-    claims: ClaimOptions = field(default_factory=lambda: ClaimOptions())
+    deduct: tuple[str, ...] = ()
+    no_deduct: tuple[str, ...] = ()
+    generated_flops: str | None = None
+    public_generation: bool | None = None
+    base_models: str | None = None
+    pretrain_params: str | None = None
+    pretrain_tokens: str | None = None
+    pretrain_gpu_hours: str | None = None
+    pretrain_gpu_peak: str | None = None
+    pretrain_utilization: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,22 +62,9 @@ def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the shared options to a click command, which gets them as one ``policy_options: PolicyOptions``."""
 
     @functools.wraps(command)
-    def with_policy_options(
-        *args: Any,
-        pretrain_flops: str | None,
-        base_model: str | None,
-        systemic_risk: bool | None,
-        no_gpai: bool,
-        policies: tuple[str, ...],
-        deduct: tuple[str, ...],
-        no_deduct: tuple[str, ...],
-        generated_flops: str | None,
-        public_generation: bool | None,
-        **others: Any,
-    ) -> Any:
-        claims = ClaimOptions(deduct, no_deduct, generated_flops, public_generation)
-        options = PolicyOptions(pretrain_flops, base_model, systemic_risk, no_gpai, policies, claims)
-        return command(*args, policy_options=options, **others)
+    def with_policy_options(*args: Any, **given: Any) -> Any:
+        options = PolicyOptions(**{field.name: given.pop(field.name) for field in fields(PolicyOptions)})
+        return command(*args, policy_options=options, **given)
 
     decorated: Callable[..., Any] = with_policy_options
     for option in reversed(_OPTIONS):
@@ -102,6 +84,39 @@ _OPTIONS = (
         metavar="NAME",
         callback=refuse_separator,
         help="Look the base model's training compute up in the table that ships with ftprof.",
+    ),
+    click.option(
+        "--base-models",
+        metavar="FILE",
+        callback=refuse_separator,
+        help=f"Look --base-model up in this CSV too, before the table that ships (env {TABLE_VARIABLE}).",
+    ),
+    click.option(
+        "--pretrain-params",
+        metavar="N",
+        callback=refuse_separator,
+        help="Estimate the base model's compute by 6PD from its parameters, with --pretrain-tokens.",
+    ),
+    click.option(
+        "--pretrain-tokens", metavar="D", callback=refuse_separator, help="The tokens it was trained on, such as 15e12."
+    ),
+    click.option(
+        "--pretrain-gpu-hours",
+        metavar="H",
+        callback=refuse_separator,
+        help="Estimate it from GPU hours, with --pretrain-gpu-peak and --pretrain-utilization.",
+    ),
+    click.option(
+        "--pretrain-gpu-peak",
+        metavar="X",
+        callback=refuse_separator,
+        help="One GPU's peak in FLOP a second and which peak it is: '989e12 dense BF16, H100 SXM'.",
+    ),
+    click.option(
+        "--pretrain-utilization",
+        metavar="U",
+        callback=refuse_separator,
+        help="The average share of the peak that was reached, 0 < U <= 1.",
     ),
     click.option(
         "--systemic-risk/--no-systemic-risk",
@@ -159,27 +174,26 @@ def read_policy_options(
     from ftprof.policy.inputs import PolicyInputs
 
     before = recorded or PolicyInputs()
-    model = _table_row(options)
-    low, high, source = _base_compute(options, model, before, environment)
+    base = read_base_compute(options, before, environment)
     inputs = PolicyInputs(
-        pretrain_flops_low=low,
-        pretrain_flops_high=high,
-        pretrain_source=source,
-        base_model=model.name if model else options.base_model or before.base_model,
+        pretrain_flops_low=base.low,
+        pretrain_flops_high=base.high,
+        pretrain_source=base.source,
+        base_model=base.model,
         systemic_risk=before.systemic_risk if options.systemic_risk is None else options.systemic_risk,
         gpai=before.gpai and not options.no_gpai,
-        claims=_claims(options.claims, before.claims),
+        claims=_claims(options, before.claims),
+        pretrain_low_kind=base.low_kind,
+        pretrain_high_kind=base.high_kind,
     )
     notes = [] if recorded is None else _overridden(recorded, inputs)
-    if source is not None and options.pretrain_flops is None:
-        notes.append(f"Base compute: {source}.")
-    elif model is not None and options.pretrain_flops is None:
-        notes.append(f"Base compute: {model.describe()}.")
+    if base.note is not None:
+        notes.append(base.note)
     policies = _policies(options.policies, unknown_policy_exit)
     return PolicyChoice(inputs, policies, bool(options.policies), tuple(notes))
 
 
-def _claims(options: ClaimOptions, before: Claims) -> Claims:
+def _claims(options: PolicyOptions, before: Claims) -> Claims:
     from ftprof.policy.claims import DEDUCTIBLE, Claims
     from ftprof.quantity import parse_quantity
 
@@ -202,39 +216,6 @@ def _policies(names: tuple[str, ...], unknown_policy_exit: int) -> tuple[Policy,
         return tuple(load_policy(name) for name in dict.fromkeys(names or policy_names()))
     except UsageProblem as error:
         raise FtprofError(f"--policy: {error.message}", unknown_policy_exit) from error
-
-
-def _table_row(options: PolicyOptions) -> BaseModel | None:
-    """The table's row for --base-model; beside a given compute, the name need not be in the table."""
-    if options.base_model is None:
-        return None
-    from ftprof.policy.base_models import find_base_model
-
-    try:
-        return find_base_model(options.base_model)
-    except UsageProblem:
-        if options.pretrain_flops is None or not options.base_model.isprintable():
-            raise
-        return None
-
-
-def _base_compute(
-    options: PolicyOptions, model: BaseModel | None, before: PolicyInputs, environment: Mapping[str, str]
-) -> tuple[Fraction | None, Fraction | None, str | None]:
-    """The low and high end of the base compute in FLOP and where they come from; None where it is unknown."""
-    from ftprof.quantity import parse_base_compute
-
-    if options.pretrain_flops is not None:
-        given = parse_base_compute(options.pretrain_flops, "--pretrain-flops")
-        return given, given, "given with --pretrain-flops"
-    if model is not None and model.derivations:
-        return model.low, model.high, f"{model.describe()}; from ftprof's table"
-    if model is None and before.pretrain_flops_low is not None:
-        return before.pretrain_flops_low, before.pretrain_flops_high, before.pretrain_source
-    if environment.get(PRETRAIN_VARIABLE):  # set to nothing, as CI systems do, is not set
-        given = parse_base_compute(environment[PRETRAIN_VARIABLE], PRETRAIN_VARIABLE)
-        return given, given, f"given with the environment variable {PRETRAIN_VARIABLE}"
-    return None, None, None
 
 
 def _overridden(recorded: PolicyInputs, inputs: PolicyInputs) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from ftprof.errors import UntrustedInput, UsageProblem
 from ftprof.policy.claims import Claims
+from ftprof.policy.derivation import KINDS
 from ftprof.policy.law import SYSTEMIC_RISK_PRESUMPTION
 from ftprof.quantity import from_json, shown, to_json
 
@@ -20,6 +21,7 @@ _KEYS = (
     "gpai",
     "claims",
 )
+_KIND_KEYS = ("pretrain_low_kind", "pretrain_high_kind")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ class PolicyInputs:
 
     ``pretrain_flops_low`` and ``pretrain_flops_high`` are its training compute in FLOP: equal where there is
     one figure, the two ends where there are two derivations, both None where it is unknown.
-    ``pretrain_source`` says where they come from. Raises UsageProblem where the inputs contradict each other.
+    ``pretrain_low_kind`` and ``pretrain_high_kind`` say how each came about (one of ``derivation.KINDS``, or None where
+    that is not told) and ``pretrain_source`` where they come from. Raises UsageProblem where the inputs contradict each
+    other.
     """
 
     pretrain_flops_low: Fraction | None = None
@@ -38,6 +42,8 @@ class PolicyInputs:
     systemic_risk: bool | None = None
     gpai: bool = True
     claims: Claims = field(default_factory=Claims)
+    pretrain_low_kind: str | None = None
+    pretrain_high_kind: str | None = None
 
     def __post_init__(self) -> None:
         low, high = self.pretrain_flops_low, self.pretrain_flops_high
@@ -62,9 +68,9 @@ class PolicyInputs:
             return (self.pretrain_flops_low,)
         return (self.pretrain_flops_low, self.pretrain_flops_high)
 
-    def with_base(self, low: Fraction | None, high: Fraction | None, source: str | None) -> PolicyInputs:
-        """The same inputs with another base compute in FLOP. Raises UsageProblem on a contradiction."""
-        return replace(self, pretrain_flops_low=low, pretrain_flops_high=high, pretrain_source=source)
+    def base_kinds(self) -> tuple[str | None, ...]:
+        """How each of ``base_ends`` came about."""
+        return (self.pretrain_low_kind, self.pretrain_high_kind)[: len(self.base_ends())]
 
     def to_json(self) -> dict[str, Any]:
         """The form that a record carries: quantities as exact strings."""
@@ -77,13 +83,19 @@ class PolicyInputs:
             "systemic_risk": self.systemic_risk,
             "gpai": self.gpai,
             "claims": self.claims.to_json(),
+            "pretrain_low_kind": self.pretrain_low_kind,
+            "pretrain_high_kind": self.pretrain_high_kind,
         }
 
     @classmethod
     def from_json(cls, data: object, where: str) -> PolicyInputs:
         """Read back what ``to_json`` wrote. Raises UntrustedInput, naming ``where``, for anything else."""
-        if not isinstance(data, dict) or set(data) != set(_KEYS):
+        if not isinstance(data, dict) or not set(_KEYS) <= set(data) <= {*_KEYS, *_KIND_KEYS}:
             raise UntrustedInput(f"{where}: the policy inputs must have the keys {', '.join(_KEYS)}")
+        kinds = tuple(data.get(key) for key in _KIND_KEYS)
+        for key, kind in zip(_KIND_KEYS, kinds, strict=True):
+            if kind is not None and kind not in KINDS:
+                raise UntrustedInput(f"{where}: {key} is {shown(kind)}; expected one of {', '.join(KINDS)}")
         source, model, systemic_risk, gpai = (data[key] for key in _KEYS[2:6])
         claims = Claims.from_json(data["claims"], where)
         for key in ("pretrain_source", "base_model"):
@@ -93,6 +105,6 @@ class PolicyInputs:
             raise UntrustedInput(f"{where}: systemic_risk or gpai is neither true nor false")
         low, high = (None if data[key] is None else from_json(data[key], where) for key in _KEYS[:2])
         try:
-            return cls(low, high, source, model, systemic_risk, gpai, claims)
+            return cls(low, high, source, model, systemic_risk, gpai, claims, *kinds)
         except UsageProblem as error:
             raise UntrustedInput(f"{where}: {error.message}") from error

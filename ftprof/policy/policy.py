@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from ftprof.errors import FtprofError, UsageProblem
 from ftprof.policy.amount import EXECUTED, GUIDELINES_BASIS
+from ftprof.policy.derivation import KINDS
 from ftprof.quantity import parse_base_compute, parse_quantity, shown
 
 _DATA = Path(__file__).parent / "data"
@@ -96,7 +97,11 @@ class OpenPoint:
 
 @dataclass(frozen=True)
 class Policy:
-    """A versioned set of rules, of which exactly one applies to every base model."""
+    """A versioned set of rules, of which exactly one applies to every base model.
+
+    ``basis`` says in the policy's words what a figure for the base compute of each kind is: known, or estimated by
+    which of its paragraphs.
+    """
 
     name: str
     version: str
@@ -106,6 +111,7 @@ class Policy:
     rules: tuple[Rule, ...]
     gpai_condition: GpaiCondition | None
     open_points: tuple[OpenPoint, ...]
+    basis: Mapping[str, str] = field(default_factory=dict)
 
     def rule_for(self, base: Fraction | None, systemic_risk: bool | None) -> Rule:
         """The one rule for this base compute in FLOP, which is None where unknown."""
@@ -122,6 +128,8 @@ class Policy:
                 raise ValueError(f"{fitting} rules for base compute {base}, systemic risk {systemic_risk}")
         if any(rule.threshold.of_base and rule.base is None for rule in self.rules):
             raise ValueError("a rule for an unknown base compute takes a share of it")
+        if any("{basis}" in rule.why for rule in self.rules) and set(self.basis) != set(KINDS):
+            raise ValueError(f"basis does not say what each of {', '.join(KINDS)} is")
 
     def _cases(self) -> Iterator[tuple[Fraction | None, bool]]:
         """Every case that the rules can tell apart: an unknown compute, each end, and points between ends."""
@@ -165,6 +173,7 @@ def read_policy(data: dict[str, Any]) -> Policy:
         rules=tuple(_rule(rule) for rule in data["rules"]),
         gpai_condition=_gpai_condition(data["gpai_condition"]),
         open_points=tuple(_open_point(point) for point in data["open_points"]),
+        basis={kind: _text(data["basis"], kind) for kind in data.get("basis", {})},
     )
 
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Literal
 
 from ftprof.policy.amount import GUIDELINES_BASIS, PEAK_BOUND, Amount
+from ftprof.policy.derivation import basis_text
 from ftprof.policy.inputs import PolicyInputs
 from ftprof.policy.policy import Policy
 from ftprof.policy.scenario import Scenario, scenarios_for
@@ -118,7 +119,7 @@ def _decide(
     comparison = _comparison(amount, outcomes[0], strictest.threshold)
     for other in scenarios:
         if other is not strictest and other.base is not None:
-            comparison += f", also where the base compute is {two_figures(other.base)} FLOP by another derivation"
+            comparison += f", also where the base compute is {two_figures(other.base)} FLOP {_by(other)}"
     return outcomes[0], f"{strictest.why} {comparison}.", strictest.source
 
 
@@ -147,9 +148,13 @@ def _disagreement(scenarios: Sequence[Scenario], outcomes: Sequence[Outcome], st
     instead_of = outcomes[scenarios.index(strictest)]
     base = two_figures(other.base) if other.base is not None else "unknown"
     return (
-        f"{strictest.why} By another derivation the base compute is {base} FLOP, the threshold "
+        f"{strictest.why} {_by(other).capitalize()} the base compute is {base} FLOP, the threshold "
         f"{two_figures(other.threshold)} FLOP and the verdict {outcome} instead of {instead_of}."
     )
+
+
+def _by(other: Scenario) -> str:
+    return f"by another derivation ({basis_text(other.kind)})" if other.kind else "by another derivation"
 
 
 def _comparison(amount: Amount, outcome: Outcome, threshold: Fraction) -> str:

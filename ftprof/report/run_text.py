@@ -8,6 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from ftprof.policy.derivation import GPU_HOURS, PUBLISHED, REGULATORS_EXAMPLE, SIX_PD, STATED, times_apart
+from ftprof.policy.inputs import PolicyInputs
 from ftprof.policy.verdict import Verdict, difference_notice
 from ftprof.quantity import two_figures
 from ftprof.record.comparison import comparisons
@@ -44,6 +46,7 @@ def closing_block(record: Record, verdicts: Sequence[Verdict], where: Path, prog
         lines.append(_field("coverage", coverage_text(record)))
     lines.append(_field("devices", devices_text(record)))
     lines += _guidelines_lines(record)
+    lines += [_field("base model", text) for text in _two_derivations(record)]
     lines += [_field(verdict.policy, _verdict(verdict)) for verdict in verdicts[:3]]
     difference = difference_notice(verdicts)
     if difference:
@@ -185,6 +188,26 @@ def _guidelines_lines(record: Record) -> list[str]:
     claimed = [part for part in basis["parts"] if part["claimed"]]
     parts = ", ".join(f"{'less' if p['sign'] < 0 else 'plus'} {p['name']} ({p['basis']})" for p in claimed)
     return [_field("guidelines", f"{two_figures(Fraction(basis['flops']))} FLOP: {parts}")]
+
+
+_SHORT_KINDS = {
+    STATED: "stated",
+    PUBLISHED: "published",
+    REGULATORS_EXAMPLE: "Annex A.3",
+    SIX_PD: "6PD",
+    GPU_HOURS: "hardware",
+}
+
+
+def _two_derivations(record: Record) -> list[str]:
+    """One line where two derivations give the base model's compute: both, and how far they are apart."""
+    inputs = PolicyInputs.from_json(record.policy_inputs, "the record") if record.policy_inputs else PolicyInputs()
+    low, high = inputs.pretrain_flops_low, inputs.pretrain_flops_high
+    if low is None or high is None or low == high:
+        return []
+    kinds = [f" ({_SHORT_KINDS[kind]})" if kind else "" for kind in inputs.base_kinds()]
+    apart = times_apart(low, high)
+    return [f"{two_figures(low)}{kinds[0]} or {two_figures(high)}{kinds[1]}" + (f", {apart}" if apart else "")]
 
 
 def _verdict(verdict: Verdict) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from ftprof.policy.amount import Amount
+from ftprof.policy.derivation import basis_text, times_apart
 from ftprof.policy.guidelines import GuidelinesBasis
 from ftprof.policy.inputs import PolicyInputs
 from ftprof.policy.verdict import Verdict, difference_notice
@@ -16,6 +17,11 @@ WIDTH = 100
 NOT_ADVICE = "Indicative, case by case (Guidelines, paragraphs 9 and 62-63 of July 2025); not legal advice."
 
 _LABEL = 11
+_NEITHER = (
+    "compute neither known nor estimated; try first --pretrain-params N --pretrain-tokens D (6PD), or "
+    "--pretrain-gpu-hours H --pretrain-gpu-peak X --pretrain-utilization U; a figure or a name is stated with "
+    "--pretrain-flops or --base-model"
+)
 
 
 def verdict_text(
@@ -109,12 +115,14 @@ def _basis_lines(basis: GuidelinesBasis) -> list[str]:
 
 
 def _base_text(inputs: PolicyInputs) -> str:
-    low, high = inputs.pretrain_flops_low, inputs.pretrain_flops_high
+    ends = [flops for flops in inputs.base_ends() if flops is not None]
     parts = [inputs.base_model] if inputs.base_model else []
-    if low is None or high is None:
-        parts.append("compute unknown (state it with --pretrain-flops or --base-model)")
-    else:
-        parts.append(exact_and_short(low) if low == high else f"{exact_and_short(low)} or {exact_and_short(high)}")
+    figures = [
+        f"{exact_and_short(flops)} ({basis_text(kind)})" for flops, kind in zip(ends, inputs.base_kinds(), strict=False)
+    ]
+    parts.append(" or ".join(figures) or _NEITHER)
+    if len(ends) > 1 and (apart := times_apart(*ends)):
+        parts.append(f"{apart}, more than the Guidelines' 30 % margin of error (paragraph 123 of July 2025)")
     if inputs.systemic_risk is not None:
         parts.append("stated to have systemic risk" if inputs.systemic_risk else "stated to have no systemic risk")
     if not inputs.gpai:

@@ -29,6 +29,27 @@ def test_the_report_shows_all_that_the_record_holds(record: Wrapped) -> None:
         assert part in done.stdout, part
 
 
+def test_a_run_is_judged_by_the_users_own_table(wrap_python: Run, tmp_path: Path) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text("model,flops,kind,source\nAcme,2e23,derived by 6PD,card\nAcme,9e23,published,report\n")
+    run = wrap_python(PROGRAM, "--base-models", str(own), "--base-model", "acme/Acme-GGUF")
+    assert (
+        "  base model    2.0\N{MULTIPLICATION SIGN}10^23 (6PD) or 9.0\N{MULTIPLICATION SIGN}10^23 (published)"
+        in run.err
+    )
+    inputs = run.record["policy_inputs"]
+    assert (inputs["base_model"], inputs["pretrain_low_kind"]) == ("Acme", "derived by 6PD")
+    assert inputs["pretrain_source"].endswith(f"the user's own, from {own}")
+    shown = " ".join(ftprof("report", str(run.path)).stdout.split())
+    assert "(estimated, derived by 6PD) or" in shown
+    assert "4.5 times apart, more than the Guidelines' 30 % margin" in shown
+    own.write_text("model,flops\n")
+    refused = ftprof("wrap", "--base-models", str(own), "--base-model", "Acme", "--", "touch", str(tmp_path / "ran"))
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert f"--base-models {own}, line 1, column source: is missing" in refused.stderr
+    assert not (tmp_path / "ran").exists()
+
+
 def test_the_json_report_is_the_record(record: Wrapped) -> None:
     assert json.loads(ftprof("report", str(record.path), "--format", "json").stdout) == record.record
 

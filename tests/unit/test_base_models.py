@@ -10,32 +10,45 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftprof.errors import FtprofError, UsageProblem
-from ftprof.policy import base_models
-from ftprof.policy.base_models import find_base_model, load_base_models
+from ftprof.policy import base_model_table
+from ftprof.policy.base_model_table import BaseModel, load_base_models
+from ftprof.policy.base_models import find_base_model
+from ftprof.policy.derivation import GPU_HOURS, PUBLISHED, REGULATORS_EXAMPLE, SIX_PD, times_apart
+from ftprof.policy.model_name import name_key
 
 MODELS = load_base_models()
-KINDS = {"published", "regulator's example", "6PD", "hardware"}
 
 
 def test_the_table_is_whole() -> None:
     assert len(MODELS) == 93
-    assert sum(1 for model in MODELS if not model.derivations) == 2
+    assert [model.name for model in MODELS if not model.derivations] == ["Mistral-7B", "Mistral-Nemo-12B"]
     for model in MODELS:
-        assert model.source
-        assert model.source.isascii()
-        assert model.confidence in {"high", "medium", "low", "unknown"}
-        assert {derivation.kind for derivation in model.derivations} <= KINDS
-        assert bool(model.derivations) == (model.confidence != "unknown")
-        assert (model.low is None) == (not model.derivations)
+        assert bool(model.derivations) != bool(model.unpublished)
+        assert (model.lowest is None) == (not model.derivations)
+        for derivation in model.derivations:
+            assert derivation.source
+            assert derivation.source.isascii()
+            assert derivation.confidence in {"high", "medium", "low"}
+            assert derivation.kind in {PUBLISHED, REGULATORS_EXAMPLE, SIX_PD, GPU_HOURS}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_what_the_table_derives_by_6pd_is_six_times_its_parameters_and_tokens(model: BaseModel) -> None:
+    for derivation in model.derivations:
+        if derivation.kind == SIX_PD:
+            assert derivation.params is not None
+            assert derivation.tokens is not None
+            exact = 6 * derivation.params * derivation.tokens
+            assert abs(derivation.flops / exact - 1) < Fraction(6, 1000)  # written with two or three figures
 
 
 def test_no_two_rows_share_a_spelling() -> None:
-    keys = [base_models._key(spelling) for model in MODELS for spelling in (model.name, *model.aliases)]
+    keys = [name_key(spelling) for model in MODELS for spelling in (model.name, *model.aliases)]
     assert len(keys) == len(set(keys))
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
-def test_every_row_is_found_by_its_name_as_people_write_it(model: base_models.BaseModel) -> None:
+def test_every_row_is_found_by_its_name_as_people_write_it(model: BaseModel) -> None:
     for spelling in (model.name, *model.aliases):
         for written in (
             spelling,
@@ -50,6 +63,12 @@ def test_every_row_is_found_by_its_name_as_people_write_it(model: base_models.Ba
             f"{spelling}-it",
             f"{spelling}-Base",
             f"{spelling}-chat-hf",
+            f"unsloth/{spelling}-Instruct-unsloth-bnb-4bit",
+            f"{spelling}-GGUF",
+            f"{spelling}-AWQ-INT4",
+            f"{spelling}-Instruct-GPTQ-Int8",
+            f"{spelling}-FP8-dynamic",
+            f"{spelling}:instruct-q4_K_M",
         ):
             assert find_base_model(written) == model
 
@@ -61,6 +80,14 @@ def test_every_row_is_found_by_its_name_as_people_write_it(model: base_models.Ba
         ("meta-llama/Meta-Llama-3.1-8B-Instruct", "Llama-3.1-8B"),
         ("meta-llama/Llama-2-7b-chat-hf", "Llama-2-7B"),
         ("llama3.2:1b", "Llama-3.2-1B"),
+        ("Llama 3.2 1B", "Llama-3.2-1B"),
+        ("llama3.2-1b", "Llama-3.2-1B"),
+        ("unsloth/Meta-Llama-3.1-8B-bnb-4bit", "Llama-3.1-8B"),
+        ("TheBloke/Llama-2-7B-Chat-GPTQ", "Llama-2-7B"),
+        ("bartowski/Meta-Llama-3.1-8B-Instruct-GGUF", "Llama-3.1-8B"),
+        ("RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w4a16", "Llama-3.1-8B"),
+        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4", "Qwen2.5-7B"),
+        ("mlx-community/Qwen3-8B-4bit", "Qwen3-8B"),
         ("google/gemma-2-9b-it", "Gemma-2-9B"),
         ("Qwen/Qwen2.5-7B-Instruct", "Qwen2.5-7B"),
         ("microsoft/Phi-3-mini-4k-instruct", "Phi-3-mini"),
@@ -79,6 +106,10 @@ def test_names_of_model_hubs_are_found(written: str, name: str) -> None:
     [
         ("llama 3.2", "fits several models: Llama-3.2-1B, Llama-3.2-3B; name one"),
         ("Qwen3", "fits several models: Qwen3-0.6B, Qwen3-1.7B, .* and 2 more"),
+        ("llama-8b", "fits several models: Llama-3-8B, Llama-3.1-8B; name one"),
+        ("pythia-gguf", "fits several models: Pythia-70M"),
+        ("DeepSeek-R1-Distill-Llama-8B", "not in the table"),
+        ("Llama-3.2-1B-my-tune", "not in the table"),
         ("yi", "not in the table; near it: Yi-34B"),
         ("Llama-3.2-1", "not in the table; near it: Llama-3.2-1B"),
         ("Lama-3.2-1B", "near it: Llama-3.2-1B"),
@@ -112,7 +143,7 @@ def test_any_text_is_found_or_refused_in_one_line(written: str) -> None:
 
 
 def test_two_derivations_are_the_ends_of_a_range() -> None:
-    ranges = {model.name: (model.low, model.high) for model in MODELS if len(model.derivations) > 1}
+    ranges = {m.name: (m.lowest.flops, m.highest.flops) for m in MODELS if m.lowest and m.highest and m.derivations[1:]}
     assert ranges == {
         "Llama-3-70B": (Fraction("6.3e24"), Fraction("7.861e24")),
         "Llama-3.1-8B": (Fraction("7.2e23"), Fraction("2.6e24")),
@@ -121,21 +152,36 @@ def test_two_derivations_are_the_ends_of_a_range() -> None:
         "phi-4": (Fraction("8.23e23"), Fraction("1.4e24")),
         "DeepSeek-V3": (Fraction("3.29e24"), Fraction("3.408e24")),
     }
+    apart = {name: times_apart(*ends) for name, ends in ranges.items()}
+    assert apart == {
+        "Llama-3-70B": None,
+        "Llama-3.1-8B": "3.6 times apart",
+        "Llama-3.2-1B": "9.8 times apart",
+        "Llama-3.2-3B": "4.7 times apart",
+        "phi-4": "1.7 times apart",
+        "DeepSeek-V3": None,
+    }
+
+
+def test_the_margin_is_30_percent_of_the_reported_figure() -> None:
+    assert times_apart(Fraction(10), Fraction(13)) is None
+    assert times_apart(Fraction(1000), Fraction(1301)) == "1.3 times apart"
 
 
 def test_a_row_describes_its_figures_and_their_source() -> None:
     described = find_base_model("Llama-3.2-1B").describe()
-    assert "6.6\u00d710^22 FLOP (6PD) or 6.5\u00d710^23 FLOP (regulator's example); confidence low" in described
+    assert "6.6\u00d710^22 FLOP (derived by 6PD; confidence low; meta-llama/" in described
+    assert "or 6.5\u00d710^23 FLOP (regulator's example; confidence low; EC Guidelines" in described
+    assert "9.8 times apart, more than the Guidelines' 30 % margin of error; from ftprof's table" in described
+    assert "apart" not in find_base_model("DeepSeek-V3").describe()
     assert "a known model whose training compute is unpublished" in find_base_model("Mistral-7B").describe()
 
 
-@pytest.mark.parametrize(
-    "content", [b"model,flops\nx,1e23\n", b"\xff", b"model,aliases,flops,kind,other_flops\nx,,lots,6PD,\n"]
-)
+@pytest.mark.parametrize("content", [b"model,flops\nx,1e23\n", b"\xff", b"model,flops,source\nx,lots,s\n"])
 def test_a_damaged_table_gives_one_line(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = tmp_path / "base_models.csv"
     table.write_bytes(content)
-    monkeypatch.setattr(base_models, "_TABLE", table)
+    monkeypatch.setattr(base_model_table, "_SHIPPED", table)
     with pytest.raises(FtprofError, match="reinstall ftprof") as raised:
         load_base_models()
     assert raised.value.exit_code == 1

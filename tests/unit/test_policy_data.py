@@ -70,6 +70,7 @@ def _changed(name: str, change: str) -> dict[str, Any]:
         "number as text": lambda: rules[0].update(number="1"),
         "flag as text": lambda: rules[2].update(systemic_risk="no"),
         "strange open point": lambda: data["open_points"].append({"text": "t", "when": "often"}),
+        "basis missing": lambda: data["basis"].pop("published"),
         "no title": lambda: data.pop("title"),
     }
     changes[change]()
@@ -93,6 +94,7 @@ CHANGES = [
     "number as text",
     "flag as text",
     "strange open point",
+    "basis missing",
     "no title",
 ]
 

@@ -11,18 +11,20 @@ from hypothesis import strategies as st
 
 from ftprof.errors import UntrustedInput, UsageProblem
 from ftprof.policy.claims import DEDUCTIBLE, Claims
+from ftprof.policy.derivation import KINDS, SIX_PD
 from ftprof.policy.inputs import PolicyInputs
 
 POSITIVE = st.fractions(min_value=Fraction(1, 10**6), max_value=10**25)
 TEXTS = st.one_of(st.none(), st.text())
 ENDS = st.one_of(st.just((None, None)), st.tuples(POSITIVE, POSITIVE).map(lambda ends: tuple(sorted(ends))))
 INPUTS = st.builds(
-    lambda ends, source, model, flags, claims: PolicyInputs(*ends, source, model, *flags, claims),
+    lambda ends, source, model, flags, claims, kinds: PolicyInputs(*ends, source, model, *flags, claims, *kinds),
     ENDS,
     TEXTS,
     TEXTS,
     st.sampled_from([(None, True), (None, False), (True, True), (False, True), (False, False)]),
     st.builds(Claims, st.sampled_from([(), ("recompute",), DEDUCTIBLE]), st.fractions(min_value=0), st.booleans()),
+    st.tuples(st.sampled_from([None, *KINDS]), st.sampled_from([None, *KINDS])),
 )
 STORED: dict[str, Any] = {
     "pretrain_flops_low": "84000000000000000000000",
@@ -32,6 +34,8 @@ STORED: dict[str, Any] = {
     "systemic_risk": None,
     "gpai": True,
     "claims": {"deduct": ["recompute", "evaluate"], "generated_flops": "0", "public_generation": False},
+    "pretrain_low_kind": "derived by 6PD",
+    "pretrain_high_kind": None,
 }
 
 
@@ -42,7 +46,7 @@ def test_inputs_read_back_as_they_were_stored(inputs: PolicyInputs) -> None:
 
 def test_the_stored_form_has_exact_strings() -> None:
     low, high = Fraction(84 * 10**21) - 10**21, Fraction(25 * 10**22, 3)
-    inputs = PolicyInputs(low, high, "the table", "Llama-2-7B")
+    inputs = PolicyInputs(low, high, "the table", "Llama-2-7B", pretrain_low_kind=SIX_PD)
     assert inputs.to_json() == {**STORED, "pretrain_flops_low": "83000000000000000000000"}
 
 
@@ -61,6 +65,8 @@ def test_the_stored_form_has_exact_strings() -> None:
         {"gpai": None},
         {"gpai": 1},
         {"gpai": False, "systemic_risk": True},
+        {"pretrain_low_kind": "6PD"},
+        {"pretrain_high_kind": 1},
         {"surplus": 1},
         {"claims": None},
         {"claims": {**STORED["claims"], "deduct": ["train"]}},
@@ -94,3 +100,9 @@ def test_the_ends_are_one_figure_two_or_an_unknown() -> None:
     assert PolicyInputs().base_ends() == (None,)
     assert PolicyInputs(one, one).base_ends() == (one,)
     assert PolicyInputs(one, two).base_ends() == (one, two)
+
+
+def test_inputs_that_do_not_say_how_the_compute_came_about_are_read() -> None:
+    old = {key: value for key, value in STORED.items() if not key.endswith("_kind")}
+    old["pretrain_flops_high"] = old["pretrain_flops_low"]
+    assert PolicyInputs.from_json(old, "record.json").base_kinds() == (None,)

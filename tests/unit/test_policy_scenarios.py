@@ -9,6 +9,7 @@ import pytest
 from ftprof.errors import UsageProblem
 from ftprof.policy.amount import Amount
 from ftprof.policy.base_models import find_base_model
+from ftprof.policy.derivation import GPU_HOURS, SIX_PD, Derivation
 from ftprof.policy.inputs import PolicyInputs
 from ftprof.policy.open_points import general_notes, notes_on
 from ftprof.policy.policy import load_policy
@@ -29,6 +30,13 @@ def given(flops: str | Fraction, error: str = "0") -> Amount:
 def base(compute: str | Fraction | None, **flags: bool) -> PolicyInputs:
     flops = None if compute is None else Fraction(compute)
     return PolicyInputs(flops, flops, **flags)
+
+
+def ends(name: str) -> tuple[Derivation, Derivation]:
+    model = find_base_model(name)
+    assert model.lowest is not None
+    assert model.highest is not None
+    return model.lowest, model.highest
 
 
 # Policy, base compute, the systemic-risk flag, scenario, its number, threshold.
@@ -129,11 +137,9 @@ def test_the_threshold_cases_of_annex_a3(
 
 
 def test_the_method_alone_flips_the_base_of_llama_3_2_1b() -> None:
-    model = find_base_model("Llama-3.2-1B")
-    assert model.low is not None
-    assert model.high is not None
-    assert model.low < 10**23 < model.high
-    inputs = PolicyInputs(model.low, model.high)
+    low, high = ends("Llama-3.2-1B")
+    assert low.flops < 10**23 < high.flops
+    inputs = PolicyInputs(low.flops, high.flops)
     assert [judge(policy, inputs, given("1e23")).verdict for policy in (AWS, EC)] == ["undetermined"] * 2
 
 
@@ -150,9 +156,14 @@ def test_t2_unknown_base_with_systemic_risk() -> None:
 def test_t3_an_estimable_base_is_estimated_and_its_source_kept() -> None:
     model = find_base_model("Llama-3.2-3B")
     assert [two_figures(d.flops / 3) for d in model.derivations] == [f"5.8{TIMES}10^22", f"2.7{TIMES}10^23"]
-    assert [d.kind for d in model.derivations] == ["6PD", "hardware"]
-    assert "MODEL_CARD" in model.source
-    inputs = PolicyInputs(model.low, model.high, model.describe(), model.name)
+    low, high = ends("Llama-3.2-3B")
+    assert (low.kind, high.kind) == (SIX_PD, GPU_HOURS)
+    assert "MODEL_CARD" in low.source
+    inputs = PolicyInputs(
+        low.flops, high.flops, model.describe(), model.name, pretrain_low_kind=low.kind, pretrain_high_kind=high.kind
+    )
+    assert "is estimated, by 6PD" in judge(EC, inputs, given("5e22")).why
+    assert "also where the base compute is 8.2" in judge(EC, inputs, given("5e22")).why
     assert judge(EC, inputs, given("5e22")).verdict == "below"
     assert judge(EC, inputs, given("1e23")).verdict == "undetermined"
     assert judge(EC, inputs, given("3e23")).verdict == "above"
@@ -243,5 +254,7 @@ def test_open_points_are_noted_where_they_bear_on_the_answer() -> None:
     assert notes(None, given("1e26")) == ""
     assert notes("9e22", Amount(Fraction(0), None, None, "analytic")) == ""
     assert "10^23" in notes("9e22", Amount(Fraction(0), Fraction("1.1e22"), None, "analytic"))
-    assert any("several runs" in note for note in general_notes(EC))
+    always = " ".join(general_notes(EC))
+    for point in ("several runs", "multiply-add", "integer tensor", "sparsity", "padding", "Recomputation"):
+        assert point in always
     assert general_notes(AWS) == []

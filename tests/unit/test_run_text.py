@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from test_record import process, record
 
+from ftprof.policy.derivation import GPU_HOURS, PUBLISHED, REGULATORS_EXAMPLE, SIX_PD
+from ftprof.policy.inputs import PolicyInputs
 from ftprof.policy.verdict import Verdict
+from ftprof.quantity import TIMES
 from ftprof.record.interval import NOTHING_COUNTED, Interval
 from ftprof.record.journal import Cell, UncountedWork
 from ftprof.record.record import RunInfo
@@ -23,7 +26,9 @@ def verdict(policy: str, outcome: str = "below") -> Verdict:
 
 
 def test_the_closing_block_has_at_most_fifteen_lines_whatever_there_is_to_say() -> None:
+    apart = PolicyInputs(Fraction(10**22), Fraction(10**24), pretrain_low_kind=PUBLISHED, pretrain_high_kind=GPU_HOURS)
     crowded = record(
+        policy_inputs=apart.to_json(),
         complete=False,
         interval=Interval(300, 300, None),
         reasons=tuple(f"reason {number}" for number in range(50)),
@@ -37,11 +42,29 @@ def test_the_closing_block_has_at_most_fifteen_lines_whatever_there_is_to_say() 
     assert len(block) <= 15
     assert "interval [300, no upper end]" in block[0]
     assert any("The policies differ" in line for line in block)
-    assert any("reason 1 (and 48 more)" in line for line in block)
+    assert any("reason 0 (and 49 more)" in line for line in block)
     assert any("kernel 0, kernel 1, kernel 10, ...: so the" in line for line in block)
     assert any("command       exit code 3: this is what ran until then" in line for line in block)
     assert all(len(line) < 80 for line in block)
     assert block[-1] == "  next          /bin/ftprof report record.json"
+
+
+def test_two_derivations_of_the_base_compute_are_both_shown_with_how_far_they_are_apart() -> None:
+    def lines(low: str, high: str, *kinds: str | None) -> list[str]:
+        inputs = PolicyInputs(Fraction(low), Fraction(high), pretrain_low_kind=kinds[0], pretrain_high_kind=kinds[1])
+        block = closing_block(replace(record(), policy_inputs=inputs.to_json()), [verdict("a")], WHERE)
+        return [line for line in block if "base model" in line]
+
+    (far,) = lines("6.64e22", "6.5e23", SIX_PD, REGULATORS_EXAMPLE)
+    assert far == f"  base model    6.6{TIMES}10^22 (6PD) or 6.5{TIMES}10^23 (Annex A.3), 9.8 times apart"
+    (longest,) = lines("6.64e22", "6.5e24", PUBLISHED, PUBLISHED)
+    assert longest.endswith(", 98 times apart")
+    assert len(longest) < 80
+    assert lines("3.29e24", "3.408e24", SIX_PD, PUBLISHED) == [
+        f"  base model    3.3{TIMES}10^24 (6PD) or 3.4{TIMES}10^24 (published)"
+    ]
+    assert lines("1e24", "2e24", None, None) == [f"  base model    1.0{TIMES}10^24 or 2.0{TIMES}10^24, 2.0 times apart"]
+    assert lines("1e24", "1e24", SIX_PD, SIX_PD) == []
 
 
 def test_nothing_counted_is_said_first() -> None:
