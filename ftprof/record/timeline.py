@@ -43,7 +43,8 @@ class Timeline:
         for step in range(begin_us >> self.shift, ((end_us - 1) >> self.shift) + 1):
             until_us = min((step + 1) << self.shift, end_us)
             sofar = flops * (until_us - begin_us) // (end_us - begin_us)
-            self.steps[step] = self.steps.get(step, 0) + sofar - before
+            if sofar != before:  # a step of nothing would be the first or the last
+                self.steps[step] = self.steps.get(step, 0) + sofar - before
             before = sofar
 
     def add_all(self, other: Timeline) -> None:
