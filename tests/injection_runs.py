@@ -33,7 +33,7 @@ BASE_ONLY: dict[str, Any] = {
 # Isolated: a package that a test runner loads into it (coverage) would bring the CUPTI of its own environment along.
 PYTHON = (sys.executable, "-I", "-S", "-c")
 # For programs in Python: the driver's calls that they need.
-_PRELUDE = """
+PRELUDE = """
 import ctypes, os, signal, sys, threading, time
 cu = ctypes.CDLL("libcuda.so.1")
 def ok(code):
@@ -74,7 +74,7 @@ def our_threads():
 
 def python(program: str) -> list[str]:
     """The command that runs a program, behind functions for the driver."""
-    return [*PYTHON, _PRELUDE + textwrap.dedent(program)]
+    return [*PYTHON, PRELUDE + textwrap.dedent(program)]
 
 
 def program(standins: Standins, *options: str) -> list[str]:
