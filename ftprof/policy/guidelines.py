@@ -18,15 +18,18 @@ if TYPE_CHECKING:
     from ftprof.record.phase_amounts import PhaseAmount
     from ftprof.record.record import Record
 
-_ANNEX = "Guidelines C(2025) 5045, Annex A.1, paragraph {}; in C(2025) 7719: {}"
-_NEED_NOT = _ANNEX.format(122, 119)
+_ANNEX = "Guidelines C(2025) 5045, Annex A.1, {}; in C(2025) 7719: {}"
+_NEED_NOT = _ANNEX.format("paragraph 122", 119)
 _MEANING = {
     "recompute": ("recomputation of activations to save memory", _NEED_NOT),
     "evaluate": ("evaluation, a purely diagnostic process", _NEED_NOT),
     "auxiliary": ("training of auxiliary models, such as reward models", _NEED_NOT),
-    "generate": ("generation of data", _ANNEX.format("119-120 (122 where publicly accessible)", "116-117 (119)")),
+    "generate": (
+        "generation of data",
+        _ANNEX.format("paragraphs 119-120 (122 where publicly accessible)", "116-117 (119)"),
+    ),
 }
-_GENERATED = ("generation of data outside the run", _ANNEX.format("119-120", "116-117"))
+_GENERATED = ("generation of data outside the run", _ANNEX.format("paragraphs 119-120", "116-117"))
 
 
 @dataclass(frozen=True)

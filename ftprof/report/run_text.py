@@ -185,9 +185,12 @@ def _guidelines_lines(record: Record) -> list[str]:
     basis = record.guidelines
     if basis is None or basis["flops"] is None or not any(part["claimed"] for part in basis["parts"]):
         return []
-    claimed = [part for part in basis["parts"] if part["claimed"]]
-    parts = ", ".join(f"{'less' if p['sign'] < 0 else 'plus'} {p['name']} ({p['basis']})" for p in claimed)
-    return [_field("guidelines", f"{two_figures(Fraction(basis['flops']))} FLOP: {parts}")]
+    names: dict[tuple[int, str], list[str]] = {}
+    for part in basis["parts"]:
+        if part["claimed"]:
+            names.setdefault((part["sign"], part["basis"]), []).append(part["name"])
+    parts = [f"{'less' if s < 0 else 'plus'} {', '.join(same)} ({how})" for (s, how), same in names.items()]
+    return [_field("guidelines", f"{two_figures(Fraction(basis['flops']))} FLOP: {', '.join(parts)}")]
 
 
 _SHORT_KINDS = {
