@@ -52,7 +52,7 @@ def test_recomputation_and_evaluation_are_deducted_by_default() -> None:
         ("auxiliary", -1, False, "measured"),
         ("generate", -1, False, "measured"),
     ]
-    assert all("Annex A.1, paragraph 1" in part.source for part in basis.parts)
+    assert all("Annex A.1, paragraph" in part.source for part in basis.parts)
 
 
 @pytest.mark.parametrize(
