@@ -19,7 +19,7 @@ def count_step(model: Any, batch: int, length: int, fused: bool) -> StepOperatio
     """
     import torch
 
-    from ftprof.estimate.fused_attention import fused_attention
+    from ftprof.estimate.meta_stand_ins import autocast_on_meta, fused_attention
     from ftprof.estimate.operations import OperationCounter
 
     counter = OperationCounter()
@@ -28,6 +28,7 @@ def count_step(model: Any, batch: int, length: int, fused: bool) -> StepOperatio
         with ExitStack() as stack:
             if fused:
                 stack.enter_context(fused_attention(counter))
+            stack.enter_context(autocast_on_meta())
             stack.enter_context(counter)
             loss = model(input_ids=tokens, labels=tokens).loss
             torch.autograd.backward([loss])

@@ -1,9 +1,9 @@
-"""Attention as the kernel that will run does it: on the meta device torch would take it apart into other products."""
+"""What torch does on the meta device in another way than on the one that will run: replaced for a while."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -13,10 +13,10 @@ from ftprof.estimate.operations import OperationCounter
 
 @contextmanager
 def fused_attention(counter: OperationCounter) -> Iterator[None]:
-    """Put a kernel that keeps no matrix of scores in the place of ``scaled_dot_product_attention`` for a while.
+    """Attention as the kernel that will run does it, which keeps no matrix of scores.
 
-    A mode for torch's functions would do, were it not switched off inside a backward, where checkpointing runs the
-    forward again.
+    torch would take ``scaled_dot_product_attention`` apart into other products. A mode for torch's functions is no way
+    to catch it: inside a backward, where checkpointing runs the forward again, such modes are switched off.
     """
     functional: Any = torch.nn.functional
     original = functional.scaled_dot_product_attention
@@ -32,6 +32,22 @@ def fused_attention(counter: OperationCounter) -> Iterator[None]:
         yield
     finally:
         functional.scaled_dot_product_attention = original
+
+
+@contextmanager
+def autocast_on_meta() -> Iterator[None]:
+    """Let ``torch.autocast`` do nothing for the meta device, which it refuses. No count hangs on it."""
+    replaced: Any = torch
+    original = replaced.autocast
+
+    def autocast(device_type: str, *args: Any, **kwargs: Any) -> Any:
+        return nullcontext() if device_type == "meta" else original(device_type, *args, **kwargs)
+
+    replaced.autocast = autocast
+    try:
+        yield
+    finally:
+        replaced.autocast = original
 
 
 class _Kernel(torch.autograd.Function):
