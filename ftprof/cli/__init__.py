@@ -15,6 +15,7 @@ _COMMANDS = {
     "wrap": "Run a command unchanged, count its floating-point operations, and judge them.",
     "check": "The verdict on a record or on a bare number.",
     "report": "A record as text or JSON.",
+    "estimate": "The compute of a fine-tune before any GPU is rented.",
     "merge": "Make one record of a run's journals, or of several records.",
     "plan": "The counter groups that CUPTI can collect in one pass on a chip.",
     "doctor": "Which methods can count here, what is in the way, and what to do about it.",

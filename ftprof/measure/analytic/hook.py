@@ -297,8 +297,11 @@ def _works_on_tensors(schema: Any) -> bool:
     return takes and (writes or gives)
 
 
-def _all_formulas() -> dict[str, Callable[..., int]]:
-    """By the operator's name: torch's, and ours where torch has none or a worse one."""
+def all_formulas() -> dict[str, Callable[..., int]]:
+    """By the operator's name: torch's, and ours where torch has none or a worse one.
+
+    ``ftprof estimate`` applies the same ones to a pass without data.
+    """
     from torch.utils.flop_counter import flop_registry, shape_wrapper
 
     by_name: dict[str, Callable[..., int]] = {}
@@ -618,7 +621,7 @@ class OperatorCounter:
         self._tensor = torch.Tensor
         self._strided = torch.strided
         self._below = torch._C._dispatch_keyset_full_after(torch._C.DispatchKey.BackendSelect)
-        self._formulas = _all_formulas()
+        self._formulas = all_formulas()
         self._numbers = _number_tensors()
         self._kernels: set[Any] = set()  # the code of every kernel below
         self._tracing = _tracing_classes()
