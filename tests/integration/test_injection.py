@@ -193,6 +193,28 @@ def test_contexts_beside_the_primary_one_are_counted_on_demand(standins: Standin
         assert measured > counted.truth() // 4
 
 
+def test_without_the_subscriber_a_context_beside_the_primary_one_is_told_to_be_unseen(standins: Standins) -> None:
+    """Nothing shows that it is there: so the record says, whether one was there or not, that none would be seen."""
+    work = program(standins, *WORK, "--create-context")
+    counted = run(standins, SCRIPT, work)
+    assert len({window.context for window in windows(counted)}) == 1
+    assert int(counted.record["flops"]) < counted.truth() * 3 // 4
+    (process,) = counted.record["processes"]
+    assert process["software"]["contexts"] == "primary"
+    assert "contexts that a program makes itself are seen with --subscribe only" in not_counted(counted)
+
+    subscribed = run(standins, SCRIPT, work, "--subscribe")
+    assert subscribed.record["processes"][0]["software"]["contexts"] == "all"
+    assert "--subscribe" not in not_counted(subscribed)
+
+
+def not_counted(counted: CountedRun) -> str:
+    """What the report says of it, as one line."""
+    shown = subprocess.run([FTPROF, "report", str(counted.path)], capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0, shown.stderr
+    return " ".join(shown.stdout.partition("Not counted\n")[2].split())
+
+
 def test_many_contexts_come_and_go_while_they_are_counted(standins: Standins) -> None:
     many = python("""
         init()
