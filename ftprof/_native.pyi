@@ -102,6 +102,29 @@ def properties(chip: str, metric: str) -> MetricProperties | None:
 def passes(chip: str, metrics: Sequence[str]) -> int:
     """How many passes these metrics take together."""
 
+def evaluate(chip: str, metrics: Sequence[str], image: bytes, sha256: str, availability: bytes = b"") -> list[int]:
+    """The counts of a counter-data image that was recorded on a GPU, by the meter's own code. Needs no GPU.
+
+    ``sha256`` is the image's as it was recorded, ``availability`` the counters that the GPU had (empty: all).
+    Raises ``CuptiError``, also for other bytes than the recorded ones: CUPTI itself would crash on them.
+    """
+
+class DeviceChip:
+    """A GPU, and CUPTI's name of its chip; empty where ``failure`` says why it is not known."""
+
+    @property
+    def uuid(self) -> str: ...
+    @property
+    def chip(self) -> str: ...
+    @property
+    def failure(self) -> CuptiError | None: ...
+
+def device_chips() -> list[DeviceChip]:
+    """Every GPU that the CUDA driver shows this process. Starts the driver, but no context. Raises ``CuptiError``.
+
+    A broken driver may never answer, or crash: call it in a process of its own.
+    """
+
 def catalogue() -> list[Metric]:
     """The metric catalogue in order of priority."""
 

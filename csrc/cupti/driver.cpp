@@ -38,6 +38,7 @@ Driver Driver::FromMapped() {
   SharedObject library = SharedObject::FindMapped("libcuda.so.1");
   if (!library) throw CuptiError("find libcuda.so.1", 0, "this process has not mapped it", {});
   Driver driver;
+  Resolve(library, FTPROF_EXPORTED(cuInit), &driver.init_);
   Resolve(library, FTPROF_EXPORTED(cuDriverGetVersion), &driver.driver_get_version_);
   Resolve(library, FTPROF_EXPORTED(cuDeviceGet), &driver.device_get_);
   Resolve(library, FTPROF_EXPORTED(cuDeviceGetCount), &driver.device_get_count_);
@@ -53,6 +54,16 @@ Driver Driver::FromMapped() {
           &driver.exchange_capture_mode_);
   Resolve(library, FTPROF_EXPORTED(cuGetErrorName), &driver.get_error_name_);
   library.KeepMapped();
+  return driver;
+}
+
+Driver Driver::Start() {
+  std::string reason;
+  SharedObject library = SharedObject::Open("libcuda.so.1", &reason);
+  if (!library) throw CuptiError("load libcuda.so.1", 0, reason, {});
+  library.KeepMapped();
+  Driver driver = FromMapped();
+  driver.Check(driver.init_(0), "cuInit");
   return driver;
 }
 

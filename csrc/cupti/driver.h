@@ -1,5 +1,5 @@
-// The CUDA driver's functions that the meter needs, from the libcuda that the process has mapped
-// already.
+// The CUDA driver's functions that ftprof needs, from the libcuda that the process has mapped
+// already, but for one.
 #pragma once
 
 #include <cuda.h>
@@ -24,6 +24,8 @@ class Driver {
  public:
   // Throws where no libcuda is mapped: a process without one has no GPU work to count.
   static Driver FromMapped();
+  // Maps libcuda and starts it in this process, which makes no context.
+  static Driver Start();
 
   int Version() const;
   int DeviceCount() const;
@@ -41,6 +43,7 @@ class Driver {
   Driver() = default;
   void Check(CUresult result, const char* call) const;
 
+  decltype(&cuInit) init_ = nullptr;
   decltype(&cuDriverGetVersion) driver_get_version_ = nullptr;
   decltype(&cuDeviceGet) device_get_ = nullptr;
   decltype(&cuDeviceGetCount) device_get_count_ = nullptr;

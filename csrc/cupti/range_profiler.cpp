@@ -1,15 +1,12 @@
 #include "cupti/range_profiler.h"
 
-#include <cmath>
 #include <utility>
 
+#include "cupti/counter_data.h"
 #include "cupti/error.h"
 
 namespace ftprof::cupti {
 namespace {
-
-// CUPTI evaluates to double: from here on a count may have been rounded.
-constexpr double kFirstInexact = 9007199254740992.0;  // 2^53
 
 template <typename Params>
 Params Sized(std::size_t size) {
@@ -179,26 +176,7 @@ void GroupImages::Configure(const RangeProfiler& profiler) {
 }
 
 std::vector<std::uint64_t> GroupImages::Counts() const {
-  auto info = Sized<CUpti_RangeProfiler_GetCounterDataInfo_Params>(
-      CUpti_RangeProfiler_GetCounterDataInfo_Params_STRUCT_SIZE);
-  info.pCounterDataImage = data_.data();
-  info.counterDataImageSize = data_.size();
-  constexpr char kInfo[] = "cuptiRangeProfilerGetCounterDataInfo";
-  library_->Check(library_->target().range_get_info(&info), kInfo);
-  if (info.numTotalRanges != 1) {
-    throw CuptiError(
-        kInfo, 0, std::to_string(info.numTotalRanges) + " ranges were decoded instead of one", {});
-  }
-  std::vector<std::uint64_t> counts;
-  const std::vector<double> values = host_.Evaluate(data_, 0, metrics_);
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (!(values[i] >= 0 && values[i] < kFirstInexact) || std::nearbyint(values[i]) != values[i]) {
-      throw CuptiError("cuptiProfilerHostEvaluateToGpuValues", 0,
-                       metrics_[i] + " is no exact count: " + std::to_string(values[i]), {});
-    }
-    counts.push_back(static_cast<std::uint64_t>(values[i]));
-  }
-  return counts;
+  return CountsOf(*library_, host_, data_, metrics_);
 }
 
 CountedRange::CountedRange(const RangeProfiler& profiler, const std::string& name)

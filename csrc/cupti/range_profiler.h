@@ -65,7 +65,7 @@ class GroupImages {
   // Makes the session of this profiler collect these metrics next, into an empty image.
   void Configure(const RangeProfiler& profiler);
   // The counts of the one range that was decoded into the image, in the order of metrics(). Throws
-  // CuptiError where a value is no exact count (negative, not whole, 2^53 or more).
+  // CuptiError, as CountsOf does.
   std::vector<std::uint64_t> Counts() const;
 
  private:

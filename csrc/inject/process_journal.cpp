@@ -106,11 +106,13 @@ ProcessJournal::ProcessJournal(const std::string& run_directory, const std::stri
   journal::DescribeProcess(identity, &header_);
 }
 
-void ProcessJournal::Begin(const cupti::LibraryInfo& cupti, const std::string& driver) {
+void ProcessJournal::Begin(const cupti::LibraryInfo& cupti, const std::string& driver,
+                           const std::string& contexts) {
   JsonObject software;
   software.Set("system", journal::SystemText()).Set("driver", driver);
   software.Set("cupti", cupti.version).Set("cupti_path", cupti.path);
   software.Set("cupti_origin", cupti.origin).Set("cupti_warning", cupti.warning);
+  software.Set("contexts", contexts);
   const std::lock_guard<std::mutex> lock(mutex_);
   header_.Set("time_us", journal::NowUs()).Set("software", software);
   (void)writer_.Begin(header_);

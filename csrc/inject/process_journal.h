@@ -23,8 +23,10 @@ class ProcessJournal {
                  const journal::ProcessIdentity& identity, std::size_t lines_before_rollup,
                  journal::FailureFile* failures);
 
-  // cupti and driver say with what is counted; empty where nothing can be.
-  void Begin(const cupti::LibraryInfo& cupti, const std::string& driver);
+  // cupti and driver say with what is counted; empty where nothing can be. contexts says which
+  // contexts are looked for: "primary" ones, or "all".
+  void Begin(const cupti::LibraryInfo& cupti, const std::string& driver,
+             const std::string& contexts);
 
   // A number for a context, under which its windows and gaps are written.
   int AddContext();

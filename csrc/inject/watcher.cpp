@@ -273,7 +273,8 @@ void Watcher::BeginJournal() {
   } catch (const CuptiError& error) {
     driver = error.what();
   }
-  journal_.Begin(library_ ? library_->info() : cupti::LibraryInfo{}, driver);
+  journal_.Begin(library_ ? library_->info() : cupti::LibraryInfo{}, driver,
+                 subscriber_ ? "all" : "primary");
   if (!subscribe_failure_) return;
   journal_.Uncounted("",
                      std::string("contexts that are not a device's primary one were not seen: ") +

@@ -12,8 +12,10 @@
 #include "counters/plan.h"
 #include "cupti/error.h"
 #include "cupti/host_profiler.h"
+#include "python/device_chips.h"
 #include "python/loaded_cupti.h"
 #include "python/meter_module.h"
+#include "python/recorded_image.h"
 #include "python/schedule_module.h"
 
 namespace py = pybind11;
@@ -55,6 +57,15 @@ std::size_t Passes(const std::string& chip, const std::vector<std::string>& metr
       [&](const cupti::Library& library) { return cupti::NumPasses(library, chip, metrics); });
 }
 
+py::object ErrorObject(py::handle type, const cupti::CuptiError& error) {
+  py::object value = type(error.what());
+  value.attr("call") = error.call();
+  value.attr("code") = error.code();
+  value.attr("name") = error.name();
+  value.attr("remedy") = error.remedy();
+  return value;
+}
+
 void RegisterError(py::module_& module) {
   static py::handle type =
       PyErr_NewException("ftprof._native.CuptiError", PyExc_RuntimeError, nullptr);
@@ -63,17 +74,20 @@ void RegisterError(py::module_& module) {
     try {
       if (pointer) std::rethrow_exception(pointer);
     } catch (const cupti::CuptiError& error) {
-      const py::object value = type(error.what());
-      value.attr("call") = error.call();
-      value.attr("code") = error.code();
-      value.attr("name") = error.name();
-      value.attr("remedy") = error.remedy();
-      PyErr_SetObject(type.ptr(), value.ptr());
+      PyErr_SetObject(type.ptr(), ErrorObject(type, error).ptr());
     }
   });
 }
 
 void DefineTypes(py::module_& module) {
+  const py::object error_type = module.attr("CuptiError");
+  py::class_<DeviceChip>(module, "DeviceChip")
+      .def_readonly("uuid", &DeviceChip::uuid)
+      .def_readonly("chip", &DeviceChip::chip)
+      .def_property_readonly("failure", [error_type](const DeviceChip& device) -> py::object {
+        if (!device.failure) return py::none();
+        return ErrorObject(error_type, *device.failure);
+      });
   py::class_<cupti::LibraryInfo>(module, "LibraryInfo")
       .def_readonly("path", &cupti::LibraryInfo::path)
       .def_readonly("version", &cupti::LibraryInfo::version)
@@ -119,6 +133,18 @@ void DefineFunctions(py::module_& module) {
   module.def("sub_metrics", &SubMetrics, py::arg("chip"), py::arg("metric"), no_gil);
   module.def("properties", &Properties, py::arg("chip"), py::arg("metric"), no_gil);
   module.def("passes", &Passes, py::arg("chip"), py::arg("metrics"), no_gil);
+  module.def(
+      "evaluate",
+      [](const std::string& chip, const std::vector<std::string>& metrics, const py::bytes& image,
+         const std::string& sha256, const py::bytes& availability) {
+        const std::string bytes = image;
+        const std::string available = availability;
+        const py::gil_scoped_release without_gil;
+        return CountsOfRecorded(chip, metrics, bytes, sha256, available);
+      },
+      py::arg("chip"), py::arg("metrics"), py::arg("image"), py::arg("sha256"),
+      py::arg("availability") = py::bytes());
+  module.def("device_chips", &DeviceChips, no_gil);
   module.def("catalogue", &counters::Catalogue);
   module.def(
       "find_metric", [](const std::string& name) { return counters::FindMetric(name); },

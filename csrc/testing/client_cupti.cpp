@@ -6,6 +6,7 @@
 #include <cupti_version.h>
 
 #include <cstdio>
+#include <fstream>
 #include <sstream>
 
 namespace ftprof::standin {
@@ -148,6 +149,11 @@ bool CuptiCommands::RunSession(const Words& words, int* code, std::string*) {
     config_.back() ^= 1;
   } else if (name == "touchimage") {
     image_.back() ^= 1;
+  } else if (name == "saveimage") {
+    std::ofstream file(words.at(1), std::ios::binary);
+    file.write(reinterpret_cast<const char*>(image_.data()),
+               static_cast<std::streamsize>(image_.size()));
+    *code = file.flush() ? 0 : 1;
   } else {
     return false;
   }

@@ -11,7 +11,7 @@ namespace ftprof::standin {
 namespace {
 
 constexpr std::uint64_t kConfigMagic = 0x6766'6366'7470'6674;
-constexpr std::uint64_t kCounterMagic = 0x6e63'6366'7470'6674;
+constexpr std::uint64_t kCounterMagic = 0x0041'5441'4450'4f4c;  // as a real one begins: LOPDATA
 constexpr std::size_t kHeader = 2 * sizeof(std::uint64_t);
 constexpr std::size_t kNameBytes = 128;
 

@@ -70,13 +70,14 @@ def _gpu(gpu: GpuInfo, machine: Machine) -> dict[str, Any]:
 
     peak = peak_flops_per_second(gpu.capability, gpu.multiprocessors, gpu.max_sm_clock_khz)
     chip = machine.chips.get(gpu.uuid)
+    plan = None if chip is None else machine.plans.get(chip)
     return {
         "index": gpu.index,
         "uuid": gpu.uuid,
         "name": gpu.name,
         "capability": gpu.capability,
         "chip": chip,
-        "plan": None if chip is None else machine.plans.get(chip),
+        "plan": None if plan is None else asdict(plan),
         "multiprocessors": gpu.multiprocessors,
         "max_sm_clock_khz": gpu.max_sm_clock_khz,
         "peak_flops_per_second": None if peak is None else str(peak),

@@ -273,6 +273,7 @@ def _software() -> dict[str, Any]:
         "cupti_origin": info.origin,
         "cupti_warning": info.warning,
         "driver": driver,
+        "contexts": "current",
     }
 
 

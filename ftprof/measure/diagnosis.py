@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ftprof.measure.cupti_search import search_roots
+from ftprof.measure.device_chips import ChipUnknown, DeviceChips, ask_chips
 from ftprof.measure.injection import LIBRARY
 from ftprof.measure.nvml import GpuInfo, Nvml, NvmlError, OpenNvml
 from ftprof.measure.peak_bound import devices_of
+from ftprof.measure.plan_summary import PlanSummary, plan_summary
 from ftprof.measure.run_processes import INITIAL_PID_NAMESPACE
 from ftprof.record.explanation import ADMIN_REMEDY, explain
 from ftprof.record.peaks import chip_peaks
@@ -24,7 +26,9 @@ _DCGM = ("nv-hostengine", "dcgm-exporter")
 _MPS = ("nvidia-cuda-mps",)  # -control and -server; the kernel cuts names after 15 bytes
 _CONTAINER_WORDS = ("docker", "kubepods", "containerd", "libpod", "lxc", "crio")
 _TURING = (7, 5)
+AskChips = Callable[[Mapping[str, str]], DeviceChips]
 _METHODS = ("counters", "gpm", "analytic", "peak-bound")
+_NOT_SHOWN = "check the container's device rules, and that its compute mode is not 'prohibited' (nvidia-smi -c 0)"
 _WHY_UNABLE = {
     "gpm": "NVML samples the activity of Hopper and newer chips only",
     "peak-bound": "NVML does not say the GPU's SMs or its highest clock",
@@ -91,7 +95,11 @@ class Privilege:
 
 @dataclass(frozen=True)
 class Machine:
-    """What was found. ``dcgm`` and ``mps`` are process names; ``injection`` is who holds CUDA_INJECTION64_PATH."""
+    """What was found. ``dcgm`` and ``mps`` are process names; ``injection`` is who holds CUDA_INJECTION64_PATH.
+
+    ``chips`` are CUPTI's names by the GPU's UUID, ``plans`` is what it plans for them, and ``chips_unknown`` says why
+    one is missing.
+    """
 
     driver: Driver
     gpus: tuple[GpuInfo, ...]
@@ -104,7 +112,8 @@ class Machine:
     injection: str | None
     torch: bool
     library: bool = True  # whether what is injected into processes is installed
-    plans: Mapping[str, str] = field(default_factory=dict)
+    plans: Mapping[str, PlanSummary] = field(default_factory=dict)
+    chips_unknown: tuple[ChipUnknown, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,19 +139,25 @@ class Diagnosis:
     verdict: MethodState
 
 
-def diagnose(root: Path = Path("/"), environ: Mapping[str, str] | None = None, open_nvml: OpenNvml = Nvml) -> Diagnosis:
+def diagnose(
+    root: Path = Path("/"),
+    environ: Mapping[str, str] | None = None,
+    open_nvml: OpenNvml = Nvml,
+    ask: AskChips = ask_chips,
+) -> Diagnosis:
     """Look at this machine. Raises nothing: what cannot be read is said to be so.
 
     ``root`` is where the kernel's files are looked for.
     """
-    return judge(look(root, os.environ if environ is None else environ, open_nvml))
+    return judge(look(root, os.environ if environ is None else environ, open_nvml, ask))
 
 
-def look(root: Path, environ: Mapping[str, str], open_nvml: OpenNvml = Nvml) -> Machine:
+def look(root: Path, environ: Mapping[str, str], open_nvml: OpenNvml = Nvml, ask: AskChips = ask_chips) -> Machine:
     """Only the facts."""
     driver, gpus = _look_at_driver(open_nvml)
     cupti, native = _look_at_cupti()
-    chips = _chips(native, gpus) if cupti.version is not None else {}
+    asked = ask(environ) if gpus and cupti.version is not None else DeviceChips({})
+    chips = {gpu.uuid: chip for gpu in gpus if (chip := asked.of(gpu.uuid, *(i.uuid for i in gpu.instances)))}
     holder = environ.get("CUDA_INJECTION64_PATH") or None
     return Machine(
         driver=driver,
@@ -156,7 +171,8 @@ def look(root: Path, environ: Mapping[str, str], open_nvml: OpenNvml = Nvml) -> 
         injection=None if holder and Path(holder).name == LIBRARY.name else holder,
         torch=_has_torch(),
         library=LIBRARY.is_file(),
-        plans={chip: _plan(native, chip) for chip in sorted(set(chips.values()))},
+        plans={chip: plan_summary(native, chip) for chip in sorted(set(chips.values())) if chip in cupti.chips},
+        chips_unknown=asked.unknown,
     )
 
 
@@ -199,27 +215,6 @@ def _look_at_cupti() -> tuple[Cupti, Any]:
         remedy = error.remedy or explain(error.call, error.code).remedy
         return Cupti(None, error=" ".join(what.split()), remedy=remedy), native
     return Cupti(info.version, info.path, info.origin, info.warning, chips=chips), native
-
-
-def _chips(native: Any, gpus: tuple[GpuInfo, ...]) -> dict[str, str]:
-    """CUPTI's name of each GPU's chip by UUID. Only the driver knows it: a compute capability fits several chips."""
-    ask: Callable[[], dict[str, str]] | None = getattr(native, "device_chips", None)
-    if ask is None or not gpus:
-        return {}
-    try:
-        return dict(ask())
-    except native.CuptiError:
-        return {}
-
-
-def _plan(native: Any, chip: str) -> str:
-    try:
-        groups = native.plan(chip).groups
-    except native.CuptiError as error:
-        return f"no plan: {' '.join(str(error).split())}"
-    base = next((group for group in groups if group.role == "base"), None)
-    rotating = sum(group.role == "rotating" for group in groups)
-    return f"{len(base.metrics) if base else 0} metrics always, {rotating} more groups in turn"
 
 
 def look_at_privilege(root: Path) -> Privilege:
@@ -289,6 +284,7 @@ def _problems(machine: Machine) -> list[Problem]:
         found += _privilege_problems(machine)
         for gpu in machine.gpus:
             found += _gpu_problems(gpu, machine)
+        found += _unknown_chips(machine)
         found += _neighbour_problems(machine)
         if not machine.library:
             what = f"{LIBRARY.name} is missing from this installation of ftprof"
@@ -351,6 +347,25 @@ def _gpu_problems(gpu: GpuInfo, machine: Machine) -> list[Problem]:
     if chip is not None and machine.cupti.chips and chip not in machine.cupti.chips:
         what = f"{gpu.name}: CUPTI {machine.cupti.version} does not know its chip {chip}"
         found.append(Problem("chip-newer-than-cupti", what, explain("cupti", 46).remedy, gpu.uuid, ("counters",)))
+    return found
+
+
+def _unknown_chips(machine: Machine) -> list[Problem]:
+    """Why the driver did not say which chip a GPU is: a program that counts will meet the same."""
+    found = []
+    for unknown in machine.chips_unknown:
+        if unknown.no_driver:
+            found.append(Problem("no-cuda", unknown.what, unknown.remedy, stops=("counters",)))
+        else:
+            named = {gpu.uuid: gpu.name for gpu in machine.gpus}.get(unknown.uuid or "")
+            of_it = f"{named}: its chip" if named else "the GPUs' chips"
+            what = f"{of_it} could not be asked: {unknown.what}"
+            found.append(Problem("chip-not-told", what, unknown.remedy, unknown.uuid if named else None, doubts=True))
+    if not machine.chips_unknown and machine.chips:
+        for gpu in machine.gpus:
+            if gpu.uuid not in machine.chips and not gpu.mig:
+                what = f"{gpu.name}: NVML sees it, the CUDA driver does not"
+                found.append(Problem("chip-not-told", what, _NOT_SHOWN, gpu.uuid, doubts=True))
     return found
 
 

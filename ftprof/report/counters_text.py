@@ -8,8 +8,13 @@ from fractions import Fraction
 from ftprof.quantity import two_figures
 from ftprof.record.counted import PrecisionRow
 from ftprof.record.counted_context import FLOATING
-from ftprof.record.record import Record
+from ftprof.record.record import COUNTER_METHODS, Record
 
+# By what a process's header says of the contexts that were looked for: those that nobody could see.
+_UNSEEN = {
+    "primary": "contexts that a program makes itself are seen with --subscribe only",
+    "current": "contexts other than the current and the primary ones are not seen",
+}
 _KINDS = {"floating": "", "cuda-core": " on CUDA cores", "integer": " (integer operations)", "sparse": " (sparse part)"}
 
 
@@ -34,7 +39,14 @@ def uncounted_line(record: Record) -> str:
         parts.append(f"never looked for: {_names(blind)}")
     if zeros:
         parts.append(f"looked for and not seen: {_names(zeros)}")
-    return "; ".join(parts) or "nothing that was seen"
+    return "; ".join([*(parts or ["nothing that was seen"]), *_unseen(record)])
+
+
+def _unseen(record: Record) -> list[str]:
+    """What no counter of this run could have seen, whether it was there or not: that is told even of a complete run."""
+    counted = [process for process in record.processes if process.method in COUNTER_METHODS]
+    looked_for = dict.fromkeys(process.software.get("contexts") for process in counted)
+    return [_UNSEEN[which] for which in looked_for if which in _UNSEEN]
 
 
 def precision_table(record: Record) -> list[str]:

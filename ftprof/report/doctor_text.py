@@ -85,8 +85,19 @@ def _gpu(gpu: dict[str, Any]) -> str:
         parts.append(f"divided by MIG ({number} instance{'s' if number != 1 else ''})")
     if gpu["virtualisation"] not in (None, "none"):
         parts.append(gpu["virtualisation"])
-    parts.append("chip not asked" if gpu["chip"] is None else f"chip {gpu['chip']}")
-    return ", ".join(parts) + (f": {gpu['plan']}" if gpu["plan"] else "")
+    parts.append("chip not told" if gpu["chip"] is None else f"chip {gpu['chip']}")
+    return ", ".join(parts) + (f": {_plan(gpu['plan'])}" if gpu["plan"] else "")
+
+
+def _plan(plan: dict[str, Any]) -> str:
+    if plan["error"]:
+        return f"no plan ({plan['error']})"
+    always = ", ".join(plan["precisions"]) or "SM cycles only (no tensor cores)"
+    turns = plan["rotating"]
+    parts = [f"counts {always} always"]
+    parts += [f"{turns} more group{'s' if turns > 1 else ''} in turn"] if turns else []
+    parts += ["CUDA cores in rare windows"] if plan["cuda_core"] else []
+    return ", ".join(parts)
 
 
 def _cupti(cupti: dict[str, Any]) -> str:

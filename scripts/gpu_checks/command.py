@@ -22,7 +22,6 @@ EXIT_REFUSED = 3
 EXIT_UNFINISHED = 4
 EXIT_NO_BUILD = 5
 TESTS = "tests"
-EVIDENCE = place.REPOSITORY / "docs" / "evidence"
 _SPARE_S = 8.0  # for writing and printing
 _CEILING_S = 480.0  # no stage takes longer
 
@@ -50,7 +49,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--only", action="append", metavar="STAGE/NAME", help="only this experiment, repeatable")
     parser.add_argument("--budget-s", type=float, default=540, help="begin nothing that would not end in this time")
-    parser.add_argument("--output", type=Path, default=EVIDENCE, help="for the evidence")
+    parser.add_argument("--output", type=Path, default=place.EVIDENCE, help="for the evidence")
     parser.add_argument(
         "--state", type=Path, help="what earlier calls found (default: gpu-check.state.json in --output)"
     )
@@ -65,7 +64,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     for name in (*(options.stage or ()), *(options.only or ())):
         if name not in known | {TESTS}:
             parser.error(f"no stage or experiment {name}; --list names them")
-    if place.rehearsal() and options.output == EVIDENCE:
+    if place.rehearsal() and options.output == place.EVIDENCE:
         parser.error("a rehearsal writes no evidence; name another folder with --output")
     return options
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gpu_checks import place
+
 Number = int | float
 FIXTURE_SCHEMA = "ftprof.counter-data/1"
 
@@ -103,7 +105,9 @@ class Findings:
 
     def fixture(self, name: str, content: Mapping[str, Any], image: bytes, availability: bytes) -> None:
         """A decoded counter-data image, for tests that have no GPU."""
-        file = self._output / f"counter-data-{name}.json"
+        folder = place.fixtures(self._output)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"counter-data-{name}.json"
         data = {"schema": FIXTURE_SCHEMA, **content, "availability": packed(availability), "image": packed(image)}
         file.write_text(json.dumps(data, indent=1) + "\n", encoding="ascii")
         self._data["fixtures"].append(file.name)

@@ -15,6 +15,13 @@ WORK = "FTPROF_GPU_CHECK_WORK"
 OUTPUT = "FTPROF_GPU_CHECK_OUTPUT"
 MARK = "FTPROF_GPU_CHECK_MARK"  # in every process of an experiment, so that none outlives it
 STANDINS = "FTPROF_GPU_CHECK_REHEARSAL"  # a folder with the stand-ins of csrc/testing: a rehearsal without a GPU
+EVIDENCE = REPOSITORY / "docs" / "evidence"
+FIXTURES = REPOSITORY / "tests" / "fixtures" / "counter_data"  # recorded images, which tests without a GPU decode
+
+
+def fixtures(output: Path) -> Path:
+    """Where recorded images go: to the tests, unless the evidence was asked for elsewhere; then beside it."""
+    return FIXTURES if output.resolve() == EVIDENCE.resolve() else output
 
 
 def work() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import os
 import sys
@@ -101,7 +102,18 @@ class Bench:
             "metrics": list(values),
             "values": [str(value) for value in values.values()],
         }
-        findings.fixture(f"{chip.lower()}-{name}", content, window.image(), self.availability)
+        image = window.image()
+        findings.fixture(f"{chip.lower()}-{name}", content, image, self.availability)
+        findings.claim(f"the recorded image {name} is decoded to its counts", *self._decodes(values, image))
+
+    def _decodes(self, values: dict[str, int], image: bytes) -> tuple[bool, str]:
+        """Whether the code that tests without a GPU call gives the same counts here, and if not, what it gives."""
+        digest = hashlib.sha256(image).hexdigest()
+        try:
+            counts = self._native.evaluate(self.device.chip, list(values), image, digest, self.availability)
+        except self._native.CuptiError as error:
+            return False, str(error)
+        return counts == list(values.values()), f"{counts}"
 
     @contextlib.contextmanager
     def _refusals(self) -> Iterator[None]:

@@ -74,6 +74,11 @@ class Killed:
         lines = path.read_text().split("\n")[:-1] if path.exists() else []
         return sum(1 for line in lines if json.loads(line).get("call") == "cuptiProfilerHostEvaluateToGpuValues")
 
+    def all_was_told(self) -> bool:
+        """Whether ftprof was killed when every journal had its end, and only the record was still to be made."""
+        ends = [path.read_bytes().splitlines()[-1] for path in self.run.glob("*.journal")]
+        return self.victim == "ftprof" and all(json.loads(line)["kind"] == "end" for line in ends)
+
     def journals(self, pid: int) -> list[Path]:
         return list(self.run.glob(f"*-{pid}-*-counters.journal"))
 
@@ -142,7 +147,7 @@ def faults(killed: Killed) -> list[str]:
 def record_faults(killed: Killed, record: dict[str, Any]) -> list[str]:
     found = []
     traceless = killed.victim == "one of several" and not killed.journals(killed.pid)
-    if record["complete"] and not traceless:
+    if record["complete"] and not traceless and not killed.all_was_told():
         found.append("it says that it is complete")
     if record["flops"] is None:
         return found if not any(process["windows"] for process in record["processes"]) else [*found, "no figure"]

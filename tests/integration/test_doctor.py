@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from conftest import clean_environment, ftprof
+from cuda_standins import Standins, build
 from nvml_standin import Standin, nvml_library, standin  # noqa: F401
 
+from ftprof.measure.device_chips import DeviceChips, ask_chips
 from ftprof.record import schemas
 
 SCHEMA = json.loads(schemas.RECORD.with_name("doctor-1.json").read_text())
@@ -168,3 +173,122 @@ def test_it_changes_nothing(standin: Standin, tmp_path: Any) -> None:  # noqa: F
     environment = standin.gpu().environment()
     assert ftprof("doctor", env=environment, cwd=folder).returncode == 0
     assert list(folder.iterdir()) == []
+
+
+UUID = "GPU-00000000-0000-0000-0000-00000000000"
+CHIPS = {"devices": [{"uuid": f"{UUID}1", "chip": "GH100"}, {"uuid": f"{UUID}2", "chip": "TU116"}]}
+# The stand-ins' CUPTI before the real one: in the tests' own environment that one would come first.
+MAPPED = """
+import ctypes, os
+ctypes.CDLL(os.path.join(os.environ["FTPROF_TEST_STANDINS"], "libcupti.so.13"))
+"""
+
+
+@pytest.fixture
+def cuda(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Standins:
+    return Standins(build(tmp_path_factory), tmp_path)
+
+
+def both(standin: Standin, cuda: Standins, script: dict[str, Any], **changes: str) -> dict[str, str]:  # noqa: F811
+    """The environment of a process that finds NVML, the CUDA driver and CUPTI, all stand-ins."""
+    mapped = cuda.work / "mapped"
+    mapped.mkdir(exist_ok=True)
+    (mapped / "sitecustomize.py").write_text(MAPPED)
+    nvml = standin.environment()
+    scripted = cuda.environment(script, PYTHONPATH=str(mapped), FTPROF_TEST_STANDINS=str(cuda.folder))
+    path = os.pathsep.join([str(cuda.folder), nvml["LD_LIBRARY_PATH"]])
+    return {**nvml, **scripted, "LD_LIBRARY_PATH": path, **changes}
+
+
+def two_gpus(standin: Standin) -> Standin:  # noqa: F811
+    standin.gpu(0, uuid=f"{UUID}1")
+    return standin.gpu(1, uuid=f"{UUID}2", name="NVIDIA GTX 1660", capability="7.5", cores="1408", gpm="0")
+
+
+def test_each_gpus_chip_and_plan(standin: Standin, cuda: Standins) -> None:  # noqa: F811
+    """Also where the environment hides GPUs from CUDA, or injects a tool: those are not for doctor."""
+    environment = both(two_gpus(standin), cuda, CHIPS, CUDA_VISIBLE_DEVICES="1", CUDA_INJECTION64_PATH="/none.so")
+    hopper, turing = doctor(environment)["gpus"]
+    assert (hopper["chip"], turing["chip"]) == ("GH100", "TU116")
+    assert hopper["plan"]["precisions"] == ["bf16", "fp16", "fp8"]
+    assert len(hopper["plan"]["base"]) == 4
+    assert (hopper["plan"]["rotating"], hopper["plan"]["error"]) == (3, None)
+    assert turing["plan"]["precisions"] == []
+    assert turing["plan"]["cuda_core"] > 0
+    shown = " ".join(text(environment).split())
+    assert "chip GH100: counts bf16, fp16, fp8 always, 3 more groups in turn, CUDA cores in rare windows" in shown
+    assert "chip TU116: counts SM cycles only (no tensor cores) always" in shown
+    assert cuda.violations() == []
+
+
+def test_asking_for_the_chip_makes_no_context(standin: Standin, cuda: Standins) -> None:  # noqa: F811
+    """The driver's calls, and what its ledger says of contexts."""
+    assert doctor(both(two_gpus(standin), cuda, {**CHIPS, "trace": True}))["gpus"][0]["chip"] == "GH100"
+    called = {line["call"] for line in cuda.trace() if "call" in line}
+    assert {"cuInit", "cuDeviceGetCount", "cuptiDeviceGetChipName"} <= called
+    assert not {call for call in called if "Ctx" in call}
+    assert [truth.contexts for truth in cuda.truths() if truth.contexts] == []
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "words", "remedy"),
+    [
+        ("cuInit", 802, "NVLink switches", "nvidia-fabricmanager"),
+        ("cuInit", 803, "different versions", "reboot"),
+        ("cuInit", 100, "CUDA_ERROR_NO_DEVICE", "container"),
+        ("cuDeviceGetCount", 999, "no reason", "Xid"),
+        ("cuDeviceGetUuid", 101, "no such GPU", "CUDA_VISIBLE_DEVICES"),
+        ("cuptiProfilerInitialize", 14, "do not fit", "update the driver"),
+        ("cuptiDeviceGetChipName", 2, "NVIDIA H200: its chip", "doctor"),
+    ],
+)
+def test_a_driver_that_fails_says_why_and_what_to_do(
+    standin: Standin,  # noqa: F811
+    cuda: Standins,
+    call: str,
+    code: int,
+    words: str,
+    remedy: str,
+) -> None:
+    script = {**CHIPS, "failures": [{"call": call, "nth": 1, "code": code}]}
+    answer = doctor(both(two_gpus(standin), cuda, script))
+    found = problem(answer, "chip-not-told")
+    assert words in found["what"]
+    assert f"{call}: error {code}" in found["what"]
+    assert remedy in found["remedy"]
+    told = 1 if call == "cuptiDeviceGetChipName" else 0
+    assert [gpu["chip"] for gpu in answer["gpus"]].count(None) == 2 - told
+
+
+def test_a_driver_without_its_cuda_part(standin: Standin, tmp_path: Path) -> None:  # noqa: F811
+    """As in a container that was given NVIDIA_DRIVER_CAPABILITIES=utility."""
+    (tmp_path / "libcuda.so.1").write_text("no library")  # found before a real one, should this machine have it
+    environment = standin.gpu().environment()
+    environment["LD_LIBRARY_PATH"] = f"{tmp_path}{os.pathsep}{environment['LD_LIBRARY_PATH']}"
+    answer = doctor(environment)
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in problem(answer, "no-cuda")["remedy"]
+    assert method(answer, "counters")["available"] is False
+
+
+def chips(standin: Standin, cuda: Standins, script: dict[str, Any], patience_s: float) -> DeviceChips:  # noqa: F811
+    return ask_chips(both(standin, cuda, {**CHIPS, **script}), patience_s)
+
+
+def test_a_driver_that_never_answers_does_not_hang_doctor(standin: Standin, cuda: Standins) -> None:  # noqa: F811
+    began = time.monotonic()
+    answer = chips(standin, cuda, {"delays": [{"call": "cuInit", "us": 120_000_000}]}, 1)
+    assert time.monotonic() - began < 60
+    (unknown,) = answer.unknown
+    assert (unknown.uuid, unknown.what) == (None, "the CUDA driver did not answer within 1 s")
+    assert "Xid" in unknown.remedy
+
+
+def test_a_driver_that_crashes_does_not_take_doctor_along(standin: Standin, tmp_path: Path) -> None:  # noqa: F811
+    """One whose loading kills the process."""
+    library = tmp_path / "libcuda.so.1"
+    source = "#include <signal.h>\n__attribute__((constructor)) static void die(void) { raise(SIGSEGV); }\n"
+    build_one = ["gcc", "-shared", "-fPIC", "-xc", "-", "-o", str(library)]
+    subprocess.run(build_one, input=source, text=True, check=True)
+    environment = standin.gpu().environment()
+    environment["LD_LIBRARY_PATH"] = f"{tmp_path}{os.pathsep}{environment['LD_LIBRARY_PATH']}"
+    assert "SIGSEGV" in problem(doctor(environment), "chip-not-told")["what"]

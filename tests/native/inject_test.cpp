@@ -240,7 +240,7 @@ int WriteJournal(const std::string& folder, std::size_t lines_before_rollup) {
   identity.pid = 4711;  // the same of each run
   identity.start_ticks = 1;
   inject::ProcessJournal journal(folder, "run", identity, lines_before_rollup, nullptr);
-  journal.Begin({}, "13.0");
+  journal.Begin({}, "13.0", "primary");
   std::mt19937_64 engine(4711);
   std::vector<std::unique_ptr<inject::ContextJournal>> contexts;
   for (int number = 0; number < 3; ++number) {

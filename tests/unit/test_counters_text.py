@@ -322,6 +322,26 @@ def test_precisions_that_no_window_saw(capsys: pytest.CaptureFixture[str]) -> No
     assert "  fp32 on CUDA cores: never looked for, at most 1.3x10^11\n" in report
 
 
+@pytest.mark.parametrize(
+    ("looked_for", "unseen"),
+    [
+        ("primary", "; contexts that a program makes itself are seen with --subscribe only"),
+        ("current", "; contexts other than the current and the primary ones are not seen"),
+        ("all", ""),
+    ],
+)
+def test_what_nobody_could_see_is_told_even_of_a_complete_run(
+    capsys: pytest.CaptureFixture[str], looked_for: str, unseen: str
+) -> None:
+    def case() -> None:
+        run_journal(RUN)
+        counters_journal(RUN, *one(TERA), end(2000), software={**SOFTWARE, "contexts": looked_for})
+
+    block = " ".join(shown(case, capsys, *MERGE).split())
+    assert f"not counted nothing that was seen{unseen} record record.json" in block
+    assert f"Not counted\n  nothing that was seen{unseen}\n" in shown(case, capsys, "report", "record.json")
+
+
 def test_a_long_list_of_reasons_is_cut_and_told_so(capsys: pytest.CaptureFixture[str]) -> None:
     def case() -> None:
         run_journal(RUN)

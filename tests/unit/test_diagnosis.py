@@ -13,8 +13,10 @@ import pytest
 
 import ftprof
 from ftprof.measure import diagnosis
+from ftprof.measure.device_chips import ChipUnknown, DeviceChips
 from ftprof.measure.diagnosis import Cupti, Diagnosis, Driver, Machine, Privilege, judge, look
 from ftprof.measure.nvml import GpuInfo, MigInstance, NvmlError
+from ftprof.measure.plan_summary import PlanSummary
 from ftprof.record import explanation
 from ftprof.record.explanation import explain
 from ftprof.report.doctor_text import doctor_lines
@@ -58,6 +60,12 @@ class Group:
 
 
 @dataclass
+class Metric:
+    precision: str
+    weight: int
+
+
+@dataclass
 class Plan:
     groups: list[Group]
 
@@ -68,8 +76,8 @@ def native(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     module.CuptiError = CuptiError
     module.load_cupti = lambda roots: Info()
     module.chips = lambda: ["GA100", "GH100"]
-    module.device_chips = lambda: {"GPU-0": "GH100"}
-    module.plan = lambda chip: Plan([Group("base", ["a", "b"]), Group("rotating", ["c"]), Group("link", ["d"])])
+    module.plan = lambda chip: Plan([Group("base", ["a", "b"]), Group("rotating", ["c"]), Group("cuda-core", ["d"])])
+    module.find_metric = {"a": Metric("bf16", 1), "b": Metric("", 0)}.get
     monkeypatch.setitem(sys.modules, "ftprof._native", module)
     monkeypatch.setattr(ftprof, "_native", module, raising=False)
     library = tmp_path_factory.mktemp("ftprof") / "libftprof_inject.so"
@@ -113,7 +121,8 @@ def tree(root: Path, **files: str) -> Path:
 
 
 def seen(root: Path, environ: dict[str, str] | None = None, *gpus: GpuInfo) -> Machine:
-    return look(root, environ or {}, (lambda: FakeNvml(*gpus)) if gpus else no_nvml)  # type: ignore[arg-type,return-value]
+    chips = DeviceChips({"GPU-0": "GH100"})
+    return look(root, environ or {}, (lambda: FakeNvml(*gpus)) if gpus else no_nvml, lambda _: chips)  # type: ignore[arg-type,return-value]
 
 
 def problems(machine: Machine) -> dict[str, diagnosis.Problem]:
@@ -277,7 +286,7 @@ def test_each_problem_is_named_with_its_remedy(
 
 def test_one_gpu_in_the_way_leaves_the_others() -> None:
     other = replace(H200, uuid="GPU-1", index=1, virtualisation="vgpu")
-    result = judge(replace(MACHINE, gpus=(H200, other)))
+    result = judge(replace(MACHINE, gpus=(H200, other), chips={"GPU-0": "GH100", "GPU-1": "GH100"}))
     assert state(result, "counters").why == "on 1 of 2 GPUs"
     assert [problem.device for problem in result.problems] == ["GPU-1"]
 
@@ -317,17 +326,50 @@ def test_a_cupti_that_cannot_be_used_brings_its_remedy(native: ModuleType, tmp_p
 def test_the_plan_of_the_chip_that_cupti_names(native: ModuleType, tmp_path: Path) -> None:
     machine = seen(tmp_path, {}, H200)
     assert machine.chips == {"GPU-0": "GH100"}
-    assert machine.plans == {"GH100": "2 metrics always, 1 more groups in turn"}
+    assert machine.plans == {"GH100": PlanSummary(("a", "b"), ("bf16",), rotating=1, cuda_core=1)}
+    assert problems(machine).keys() == {"privilege-unknown"}
 
     def refuse(*_: object) -> Any:
         raise CuptiError("cuptiX", 999)
 
     native.plan = refuse
-    assert seen(tmp_path, {}, H200).plans["GH100"].startswith("no plan: cuptiX")
-    native.device_chips = refuse
-    assert seen(tmp_path, {}, H200).chips == {}
-    del native.device_chips
-    assert seen(tmp_path, {}, H200).chips == {}
+    assert seen(tmp_path, {}, H200).plans == {"GH100": PlanSummary(error="cuptiX: error 999 WHY")}
+
+
+def test_a_divided_gpu_is_known_by_its_instance(native: ModuleType, tmp_path: Path) -> None:
+    divided = replace(H200, mig=True, instances=(MigInstance("MIG-7", 3, 0, 32),))
+    machine = look(tmp_path, {}, lambda: FakeNvml(divided), lambda _: DeviceChips({"GPU-7": "GH100"}))  # type: ignore[arg-type,return-value]
+    assert machine.chips == {"GPU-0": "GH100"}
+
+
+def asked(unknown: ChipUnknown, *gpus: GpuInfo) -> Diagnosis:
+    """Where the driver did not tell."""
+    return judge(replace(MACHINE, gpus=gpus or (H200,), chips={}, chips_unknown=(unknown,)))
+
+
+def test_a_driver_that_does_not_tell_the_chip_throws_doubt_on_the_counters() -> None:
+    result = asked(ChipUnknown(None, "cuInit: error 802 WHY", "start it"))
+    (problem,) = result.problems
+    assert (problem.id, problem.device, problem.remedy) == ("chip-not-told", None, "start it")
+    assert problem.what == "the GPUs' chips could not be asked: cuInit: error 802 WHY"
+    assert state(result, "counters").available is None
+
+    result = asked(ChipUnknown("GPU-1", "cuptiX: error 1 WHY", ""), H200, replace(A100, uuid="GPU-1"))
+    (problem,) = result.problems
+    assert (problem.device, problem.what.partition(":")[0]) == ("GPU-1", "NVIDIA A100")
+    assert state(result, "counters").why == "on 1 of 2 GPUs"
+
+
+def test_without_the_cuda_driver_nothing_is_counted() -> None:
+    result = asked(ChipUnknown(None, "libcuda.so.1 cannot be loaded (why)", "do this", no_driver=True))
+    assert [problem.id for problem in result.problems] == ["no-cuda"]
+    assert state(result, "counters").available is False
+    assert result.verdict.method == "gpm"
+
+
+def test_a_gpu_that_cuda_does_not_show_is_named() -> None:
+    result = judge(replace(MACHINE, gpus=(H200, replace(A100, uuid="GPU-1"), replace(A100, uuid="GPU-2", mig=True))))
+    assert [(p.id, p.device) for p in result.problems if p.id != "mig"] == [("chip-not-told", "GPU-1")]
 
 
 def test_diagnose_reads_this_machine(native: ModuleType) -> None:

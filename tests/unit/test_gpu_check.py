@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import recorded_images
 from conftest import REPOSITORY
 
 if not (REPOSITORY / "scripts" / "gpu_check").exists():
@@ -77,6 +79,22 @@ def test_findings_are_on_disk_at_once(tmp_path: Path) -> None:
     assert unpacked(fixture["image"]) == b"image" * 99
     with pytest.raises(ValueError, match="not the ones"):
         unpacked({**packed(b"one"), "sha256": "0"})
+
+
+def test_a_fixture_is_read_by_the_tests_that_decode_it(tmp_path: Path) -> None:
+    about = dict.fromkeys(("device", "capability", "cupti", "driver", "date"), "x")
+    content = {**about, "chip": "GH100", "rehearsal": False, "metrics": ["a.sum", "b.sum"], "values": ["7", "0"]}
+    findings = Findings(tmp_path / "result.json", tmp_path)
+    findings.fixture("gh100-base", content, b"image" * 99, b"available")
+    recorded = recorded_images.read(tmp_path / "counter-data-gh100-base.json")
+    assert (recorded.image, recorded.availability) == (b"image" * 99, b"available")
+    assert (recorded.chip, recorded.metrics, recorded.counts) == ("GH100", ["a.sum", "b.sum"], [7, 0])
+    assert hashlib.sha256(recorded.image).hexdigest() == recorded.sha256
+
+
+def test_recorded_images_go_to_the_tests_unless_another_folder_was_asked_for(tmp_path: Path) -> None:
+    assert place.fixtures(place.EVIDENCE) == place.FIXTURES == recorded_images.FIXTURES
+    assert place.fixtures(tmp_path) == tmp_path
 
 
 def child_of(folder: Path, program: str, limit_s: float = 30) -> dict[str, Any]:

@@ -1,0 +1,20 @@
+// What a decoded counter-data image says. Needs no GPU.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cupti/host_profiler.h"
+#include "cupti/library.h"
+
+namespace ftprof::cupti {
+
+// The counts of the image's one range, in the order of the metrics. Throws CuptiError: where the
+// bytes are no such image, where it holds another number of ranges than one, and where a value is
+// no exact count (negative, not whole, 2^53 or more).
+std::vector<std::uint64_t> CountsOf(const Library& library, const HostProfiler& host,
+                                    const std::vector<std::uint8_t>& image,
+                                    const std::vector<std::string>& metrics);
+
+}  // namespace ftprof::cupti
