@@ -34,7 +34,7 @@ BASE_ONLY: dict[str, Any] = {
 PYTHON = (sys.executable, "-I", "-S", "-c")
 # For programs in Python: the driver's calls that they need.
 PRELUDE = """
-import ctypes, os, signal, sys, threading, time
+import collections, ctypes, glob, json, os, signal, sys, threading, time
 cu = ctypes.CDLL("libcuda.so.1")
 def ok(code):
     assert code == 0, code
@@ -64,6 +64,25 @@ def work(seconds, kernel="gemm"):
     while time.monotonic() < end:
         launch(kernel, 4)
         synchronize()
+def roles():
+    # How many windows of each role this run's journals have by now.
+    found = collections.Counter()
+    for path in glob.glob(os.environ["FTPROF_RUN_DIR"] + "/*-counters.journal"):
+        groups = {}
+        for line in map(json.loads, open(path).read().split("\\n")[:-1]):
+            if line["kind"] == "context":
+                groups[line["context"]] = [group["role"] for group in line["groups"]]
+            elif line["kind"] == "counts":
+                found[groups[line["context"]][line["group"]]] += 1
+            for row in line.get("strata", ()):
+                for group in row["groups"]:
+                    found[groups[row["context"]][group["group"]]] += group["windows"]
+    return found
+def work_until(counted, meanwhile=lambda: work(0.05)):
+    # On a busy machine windows take longer: it is their number that counts. Bare, there is none to wait for.
+    end = time.monotonic() + 60
+    while "FTPROF_RUN_DIR" in os.environ and not counted(roles()) and time.monotonic() < end:
+        meanwhile()
 def library():
     return ctypes.CDLL(os.environ["CUDA_INJECTION64_PATH"], mode=os.RTLD_NOLOAD | os.RTLD_NOW)
 def our_threads():

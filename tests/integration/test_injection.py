@@ -411,8 +411,12 @@ CAPTURES = """
     threads = [threading.Thread(target=capture, args=(context, 80)) for context in contexts * 2]
     [thread.start() for thread in threads]
     current(contexts[0])
-    work(3)
+    work(1)
     [thread.join() for thread in threads]
+    if announced:
+        work_until(lambda roles: roles["cuda-core"] > 2)
+    else:
+        work(2)
 """
 
 
@@ -852,6 +856,8 @@ def test_a_program_with_little_address_space(standins: Standins, mib: int) -> No
             init()
             retain()
             work(0.4)
+            if {mib} > 10:
+                work_until(lambda roles: sum(roles.values()) > 5)
         except AssertionError as error:
             print(error)
         print("done")
@@ -925,17 +931,18 @@ def test_memory_does_not_grow_with_windows(standins: Standins) -> None:
         init()
         retain()
         launch("gemm", 10)
-        time.sleep(1.5)
+        pause = lambda: time.sleep(0.2)
+        work_until(lambda roles: roles["base"] > 300, pause)
         early = resident()
-        time.sleep(4)
+        work_until(lambda roles: roles["base"] > 1800, pause)
         print(early, resident())
     """)
     counted = run(standins, {**base_only(), "trace": False}, grows, FTPROF_SLOT_US="300,300", FTPROF_ROLLUP_LINES="200")
     early, late = map(int, counted.out.split())
     (row,) = (row for row in counted.record["estimates"] if row["metric"] == f"{BF16}.sum")
-    # A stratum's sums stay: some hundred bytes for 34 windows or more.
-    assert late - early < int(row["windows"]) * 0.2  # KiB
-    assert int(row["windows"]) > 1000
+    # A stratum's sums stay: some hundred bytes for 34 windows or more. The allocator takes 132 KiB at a time.
+    assert late - early < 132 + 1500 * 0.1  # KiB
+    assert int(row["windows"]) > 1800
 
 
 def test_a_journal_that_is_rolled_up_holds_the_same(standins: Standins) -> None:
