@@ -211,9 +211,10 @@ def beside_truth(counted: CountedRun) -> list[tuple[Window, dict[str, int]]]:
     return pairs
 
 
-# Two contexts of a device may be read within the time that a busy machine leaves a thread waiting, so that the nearest
-# reading is another context's. No two readings give the same numbers, but for zeros: a wrong count equals none of them.
-_CANDIDATES = 4
+# A busy machine may leave the meter waiting for tens of milliseconds between a reading and its clock, so that the nearest
+# reading is the next one's, or another context's of the same device. No two readings give the same numbers, but for
+# zeros: a wrong count equals none of them.
+_CANDIDATES = 16
 
 
 def _distance_ns(window: Window, reading: tuple[int, int, int, int, int]) -> int:
