@@ -52,6 +52,7 @@ def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str
         estimates=result.rows,
         precisions=result.precisions,
         cross_checks=tuple(cross_checks(runs, others)),
+        until_us=now_us if unfinished else None,
     )
 
 

@@ -107,16 +107,31 @@ class Journal:
         return sum(flops for _, flops in self.counts.values())
 
 
-def read_journal(path: Path) -> Journal | None:
-    """Read and verify a journal; ``None`` where its process was killed before its first line was whole.
+class BrokenJournal(UntrustedInput):
+    """A line of a journal that does not hold. ``line`` counts from 1; ``why`` is a clause without the place."""
 
-    A torn last line is dropped and noted in ``torn``. Anything else that does not hold raises ``UntrustedInput``:
-    unreadable, a broken chain, a line that is no canonical JSON, a field that is missing or of the wrong form.
-    """
+    def __init__(self, path: Path, line: int, why: str) -> None:
+        super().__init__(f"journal {path}, line {line}: {why}")
+        self.path = path
+        self.line = line
+        self.why = why
+
+
+def read_journal(path: Path) -> Journal | None:
+    """Read and verify a journal, as ``parse_journal`` does. Raises ``UntrustedInput``, also where it is unreadable."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UntrustedInput(f"journal {path} cannot be read: {error.strerror}") from error
+    return parse_journal(path, content)
+
+
+def parse_journal(path: Path, content: bytes) -> Journal | None:
+    """Verify a journal's bytes; ``None`` where its process was killed before its first line was whole.
+
+    A torn last line is dropped and noted in ``torn``. Anything else that does not hold raises ``BrokenJournal``: a
+    broken chain, a line that is no canonical JSON, a field that is missing or of the wrong form.
+    """
     *lines, rest = content.split(b"\n")
     journal: Journal | None = None
     for number, (line, text) in enumerate(_verified(path, lines), 1):
@@ -126,9 +141,11 @@ def read_journal(path: Path) -> Journal | None:
             else:
                 _enter(journal, line)
         except (KeyError, TypeError, ValueError) as error:
-            raise UntrustedInput(
-                f"journal {path}, line {number}: this {text!r:.20} line has not the form of {JOURNAL_SCHEMA} "
-                f"({error!r:.80}); was it written by another version of ftprof?"
+            raise BrokenJournal(
+                path,
+                number,
+                f"this {text!r:.20} line has not the form of {JOURNAL_SCHEMA} ({error!r:.80}); was it written by "
+                "another version of ftprof?",
             ) from error
         journal.head, journal.lines = line["hash"], number
     if journal is not None:
@@ -153,10 +170,8 @@ def _verified(path: Path, lines: list[bytes]) -> Iterator[tuple[dict[str, Any], 
         yield line, line["kind"]
 
 
-def _broken(path: Path, number: int, why: str) -> UntrustedInput:
-    return UntrustedInput(
-        f"journal {path}, line {number}: the chain is broken, {why}; the file was changed after it was written"
-    )
+def _broken(path: Path, number: int, why: str) -> BrokenJournal:
+    return BrokenJournal(path, number, f"the chain is broken, {why}; the file was changed after it was written")
 
 
 def _begin(path: Path, line: dict[str, Any]) -> Journal:

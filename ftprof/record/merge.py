@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ from ftprof.errors import UntrustedInput
 from ftprof.record.counted_record import SEE_MORE, add_counted_records, counted_record
 from ftprof.record.device_record import device_record
 from ftprof.record.interval import Interval
-from ftprof.record.journal import JOURNALS, Cell, Journal, ProcessIdentity, UncountedWork, read_journal
+from ftprof.record.journal import Cell, Journal, ProcessIdentity, UncountedWork, parse_journal
 from ftprof.record.parts import common_inputs, process_record, run_info
 from ftprof.record.reasons import killed_commands, run_problems, runs_not_ended
 from ftprof.record.record import ProcessRecord, Record, RunInfo
+from ftprof.record.run_files import FAILURES, RunFiles, is_journal
 
-FAILURES = "failures.txt"  # what processes say that cannot keep a journal
 NO_PROCESS = "no Python process that imports torch was seen"
 NO_FORMULA = "what ran has no formula (see 'not counted')"
 NO_WORK = "torch was imported, but no operator ran"
@@ -32,21 +32,21 @@ def merge_journals(folder: Path, now_us: int | None = None) -> Record:
     Raises ``UntrustedInput`` where the folder holds no journal, where one does not verify, or where two journals
     are of the same process.
     """
-    try:
-        paths = sorted(folder.glob(JOURNALS))
-    except OSError as error:
-        raise UntrustedInput(f"run directory {folder} cannot be read: {error.strerror}") from error
-    if not folder.is_dir():
-        raise UntrustedInput(f"run directory {folder} is gone, or was moved")
+    return merge_files(folder, RunFiles(folder), now_us)
+
+
+def merge_files(folder: Path, files: Mapping[str, bytes], now_us: int | None = None) -> Record:
+    """The same of files that are at hand, by their names; ``folder`` only names them in errors."""
+    paths = [folder / name for name in sorted(files) if is_journal(name)]
     if not paths:
         raise UntrustedInput(f"run directory {folder} holds no journal; is it the --run-dir of a run?")
-    journals = [(path, read_journal(path)) for path in paths]
+    journals = [(path, parse_journal(path, files[path.name])) for path in paths]
     read = [journal for _, journal in journals if journal is not None]
     runs = [journal for journal in read if journal.header["role"] == "run"]
     processes = [journal for journal in read if journal.header["role"] == "process"]
     refuse_twice(((journal.identity, journal.header["method"]), journal.path.name) for journal in processes)
     lost = [f"{path.name}: killed before its first line was written" for path, j in journals if j is None]
-    lost += _failures(folder / FAILURES) + run_problems(runs)
+    lost += _failures(files) + run_problems(runs)
     record = _record_of(runs, processes, lost, time.time_ns() // 1000 if now_us is None else now_us)
     return replace(record, reasons=(*record.reasons, *_notes(runs, processes)))
 
@@ -158,12 +158,12 @@ def _process_reasons(journal: Journal) -> list[str]:
     return reasons
 
 
-def _failures(path: Path) -> list[str]:
+def _failures(files: Mapping[str, bytes]) -> list[str]:
     """What processes said that could not keep a journal."""
-    try:
-        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
-    except FileNotFoundError:
+    if FAILURES not in files:
         return []
-    except OSError as error:
-        return [f"{path.name} cannot be read: {error.strerror}"]
-    return [f"{line:.300}" for line in lines]
+    try:
+        content = files[FAILURES]
+    except UntrustedInput as error:
+        return [error.message]
+    return [f"{line:.300}" for line in content.decode("ascii", "replace").splitlines()]

@@ -11,7 +11,7 @@ from typing import Any
 from ftprof.errors import UntrustedInput
 from ftprof.record.canonical import FIRST_HASH, digest
 from ftprof.record.counted import FLOATING, EstimateRow, PrecisionRow
-from ftprof.record.fields import parse_count, parse_list, parse_object, parse_text, parse_whole
+from ftprof.record.fields import parse_count, parse_list, parse_object, parse_optional_whole, parse_text, parse_whole
 from ftprof.record.interval import Interval
 from ftprof.record.journal import Cell, ProcessIdentity, UncountedWork
 
@@ -130,7 +130,11 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class Record:
-    """A run's result. ``counts`` are (calls, operations); ``uncounted`` are calls."""
+    """A run's result. ``counts`` are (calls, operations); ``uncounted`` are calls.
+
+    ``until_us`` (microseconds since the epoch) is set where nobody saw the run's end and the time until this record was
+    made bounds it: with it the same record can be made again.
+    """
 
     method: str
     interval: Interval
@@ -146,6 +150,7 @@ class Record:
     estimates: tuple[EstimateRow, ...] = ()  # of counters: each metric on each context
     precisions: tuple[PrecisionRow, ...] = ()  # of counters: their sums
     cross_checks: tuple[dict[str, Any], ...] = ()  # what other methods say of the same run
+    until_us: int | None = None
 
     @property
     def by_precision(self) -> dict[str, int]:
@@ -180,6 +185,7 @@ class Record:
             "high": _optional(self.interval.high),
             "complete": self.complete,
             "reasons": list(self.reasons),
+            "until_us": self.until_us,
             "by_precision": {name: str(flops) for name, flops in self.by_precision.items()},
             "counts": [
                 {
@@ -233,6 +239,7 @@ class Record:
             estimates=tuple(EstimateRow.from_json(row) for row in data["estimates"]),
             precisions=tuple(PrecisionRow.from_json(row) for row in data["precisions"]),
             cross_checks=tuple(_cross_check(check) for check in parse_list(data["cross_checks"])),
+            until_us=parse_optional_whole(data["until_us"]),
         )
         record.check_sums(data["by_precision"])
         return record
@@ -284,16 +291,21 @@ def load_record(path: Path) -> Record:
         raise UntrustedInput(f"record {path} cannot be trusted: {what:.200}") from error
 
 
+def record_bytes(content: dict[str, Any]) -> bytes:
+    """The one form in which a record's file has its content."""
+    return json.dumps(content, indent=1, ensure_ascii=True).encode("ascii") + b"\n"
+
+
 def save_record(record: Record, path: Path, overwrite: bool) -> None:
     """Write a record so that the file is either whole or not there.
 
     Raises ``OSError``, and of these ``FileExistsError`` where the file is there and may not be overwritten.
     """
-    text = json.dumps(record.to_json(), indent=1, ensure_ascii=True) + "\n"
+    content = record_bytes(record.to_json())
     target = Path(os.path.realpath(path)) if overwrite else path  # through a link, to the file that it names
     beside = target.with_name(f".ftprof-{os.getpid()}")
     try:
-        beside.write_text(text, encoding="ascii")
+        beside.write_bytes(content)
         if overwrite:
             beside.replace(target)
         else:
