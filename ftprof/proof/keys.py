@@ -61,8 +61,8 @@ def make_key(path: Path) -> tuple[Path, str]:
                 made.append(where)
                 file.write(content)
     except OSError as error:
-        for where in made:
-            where.unlink(missing_ok=True)
+        for half in made:
+            half.unlink(missing_ok=True)
         if isinstance(error, FileExistsError):
             raise UsageProblem(f"{where} exists, and no key is overwritten; give another file") from error
         raise FtprofError(f"the key {where} cannot be written: {error.strerror}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,10 +186,12 @@ class _Work:
             raise DoesNotHold(Place(place.file, None, str(error.args[0])), "it is missing") from error
         except (TypeError, ValueError, AttributeError) as error:
             raise DoesNotHold(place, f"{error!s:.200}") from error
-        if difference := first_difference(self._data, json.loads(record_bytes(self._loaded.to_json()))):
+        again = record_bytes(self._loaded.to_json())
+        found, expected = (_without(("digest",), content) for content in (self._data, json.loads(again)))
+        if difference := first_difference(found, expected):
             place = Place(place.file, None, difference.field)
             raise DoesNotHold(place, f"it is not what the rest of the record gives: {difference.values}")
-        if record_bytes(self._loaded.to_json()) != self._evidence.record:
+        if again != self._evidence.record:
             raise DoesNotHold(place, "its fields are not in their order")
         return [Check("sums", HOLDS, "every figure that others give is what they give")]
 
@@ -205,8 +207,7 @@ class _Work:
         except FtprofError as error:
             raise DoesNotHold(Place(str(evidence.folder)), error.message) from error
         found, expected = (
-            {key: value for key, value in content.items() if key not in NOT_OF_JOURNALS}
-            for content in (self._data, json.loads(json.dumps(again.to_json())))
+            _without(NOT_OF_JOURNALS, content) for content in (self._data, json.loads(json.dumps(again.to_json())))
         )
         if difference := first_difference(found, expected):
             place = Place(evidence.record_name, None, difference.field)
@@ -284,6 +285,10 @@ def _match(given: GivenFile, signed: dict[str, Subject]) -> set[str]:
         else:
             raise DoesNotHold(Place(subject.name), "it was not signed")
     return seen
+
+
+def _without(keys: Sequence[str], content: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key not in keys}
 
 
 def _read(content: bytes) -> dict[str, Any] | None:
