@@ -10,16 +10,34 @@ import json
 from typing import Any
 
 FIRST_HASH = "0" * 64
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def canonical(content: Any) -> bytes:
     """Sorted keys, no spaces, ASCII only."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+    return _ENCODER.encode(content).encode("ascii")
 
 
 def chained_hash(line: dict[str, Any]) -> str:
     """The hash of a journal's line: over all of it but the hash itself, so over the line before it too."""
     return hashlib.sha256(canonical({key: value for key, value in line.items() if key != "hash"})).hexdigest()
+
+
+def is_hash_of_line(text: bytes, line: dict[str, Any]) -> bool:
+    """Whether a line's ``hash`` is its ``chained_hash``. ``text`` is the line's canonical form, which is not checked.
+
+    The canonical form without a key is the one with it, less the key's own bytes: the order and the form of the other
+    members do not hang on it. So these bytes are cut out, where they are there once; else the line is written anew.
+    """
+    claimed = line.get("hash")
+    if not isinstance(claimed, str):
+        return False
+    if len(claimed) == len(FIRST_HASH) and claimed.isalnum() and claimed.isascii():
+        member = b'"hash":"%b",' % claimed.encode("ascii")
+        before, found, after = text.partition(member)
+        if found and member not in after:
+            return hashlib.sha256(before + after).hexdigest() == claimed
+    return chained_hash(line) == claimed
 
 
 def digest(content: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftprof.errors import UntrustedInput
-from ftprof.record.canonical import FIRST_HASH, canonical, chained_hash
+from ftprof.record.canonical import FIRST_HASH, canonical, is_hash_of_line
 from ftprof.record.counted_context import AbnormalGap, CountedContext, context_of
 from ftprof.record.device_window import DeviceWindow
 from ftprof.record.fields import (
@@ -157,14 +157,14 @@ def _verified(path: Path, lines: list[bytes]) -> Iterator[tuple[dict[str, Any], 
     previous = FIRST_HASH
     for number, text in enumerate(lines, 1):
         try:
-            line = json.loads(text)
+            line = json.loads(text.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             raise _broken(path, number, "it is no JSON") from error
         if not isinstance(line, dict) or line.get("kind") not in _KINDS:
             raise _broken(path, number, "it is no line of a journal")
         if line.get("previous") != previous:
             raise _broken(path, number, "it does not follow the line before it")
-        if canonical(line) != text or chained_hash(line) != line.get("hash"):
+        if canonical(line) != text or not is_hash_of_line(text, line):
             raise _broken(path, number, "its content does not match its hash")
         previous = line["hash"]
         yield line, line["kind"]
