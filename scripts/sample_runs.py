@@ -109,7 +109,9 @@ class Windows:
         return found
 
 
-def day_of_process(number: int, strata: int, open_windows: int, plan: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def day_of_process(
+    number: int, strata: int, open_windows: int, plan: Sequence[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
     """The lines of one process on one GPU: header, context, roll-up, the windows since, the end."""
     identity = {"host": f"node{number // 8:04d}", "boot": f"{number // 8:08x}-0000-4000-8000-000000000000",
                 "pid": 4000 + number % 8, "start_ticks": 5000 + number}  # fmt: skip

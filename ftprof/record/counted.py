@@ -11,10 +11,10 @@ from typing import Any
 from ftprof.record.counted_context import CountedContext
 from ftprof.record.fields import parse_count, parse_text
 from ftprof.record.journal import Journal
-from ftprof.record.lost_time import ContextTime, bound, device_peak, metric_peak, precision_peak, size_of
+from ftprof.record.lost_time import ContextTime, bound, bound_of, device_peak, metric_peak, precision_peak, size_of
 from ftprof.record.peaks import peak_counts_per_second
 from ftprof.record.spans import Context
-from ftprof.record.survey import Estimate, Total, survey, total
+from ftprof.record.survey import Estimate, Total, survey, total, total_of
 
 FLOATING = ("floating", "cuda-core")
 APART = ("integer", "sparse")  # integer operations are no floating-point ones; sparse ones are part of others
@@ -148,7 +148,7 @@ def counted(journals: Sequence[Journal], run_end_us: int) -> Counted:
             if not context.windows or uncounted_metrics(context):
                 lost.append(whole)
             if context.windows:
-                estimates = survey(_as_surveyed(context, end_us))
+                estimates = survey_of(context) if context.estimates is None else context.estimates
                 surveys.append(estimates)
                 mine += [_row(journal, tail, estimate) for estimate in estimates]
         rows += mine
@@ -166,6 +166,11 @@ def counted(journals: Sequence[Journal], run_end_us: int) -> Counted:
         high=high,
         flops_of=tuple(flops_of),
     )
+
+
+def survey_of(context: CountedContext) -> tuple[Estimate, ...]:
+    """The estimates of a context's metrics, from its windows. Raises ``ValueError`` as ``survey`` does."""
+    return survey(_as_surveyed(context, end_of(context)))
 
 
 def end_of(context: CountedContext) -> int:
@@ -210,7 +215,7 @@ def _as_surveyed(context: CountedContext, end_us: int) -> Context:
 
 def _row(journal: Journal, tail: ContextTime, estimate: Estimate) -> EstimateRow:
     weight = estimate.metric.weight
-    more = bound([tail], partial(metric_peak, estimate.metric))
+    more = bound_of(tail, metric_peak(estimate.metric, tail.context))
     return EstimateRow(
         process=str(journal.identity),
         device=tail.context.device["device"],
@@ -231,13 +236,13 @@ def _row(journal: Journal, tail: ContextTime, estimate: Estimate) -> EstimateRow
 
 
 def _precisions(surveys: Sequence[Sequence[Estimate]], lost: Sequence[ContextTime]) -> Iterable[PrecisionRow]:
-    seen = {(e.metric.kind, e.metric.precision): None for estimates in surveys for e in estimates}
-    for kind, precision in seen:
-        mine = [
-            e for estimates in surveys for e in estimates if (e.metric.kind, e.metric.precision) == (kind, precision)
-        ]
-        summed = total(surveys, lambda m, wanted=(kind, precision): (m.kind, m.precision) == wanted)  # type: ignore[misc]
-        only_zeros = all(e.upper_limit is not None for e in mine)
+    chosen: dict[tuple[str, str], list[tuple[int, Estimate]]] = {}
+    for number, estimates in enumerate(surveys):
+        for estimate in estimates:
+            chosen.setdefault((estimate.metric.kind, estimate.metric.precision), []).append((number, estimate))
+    for (kind, precision), mine in chosen.items():
+        summed = total_of(mine)
+        only_zeros = all(e.upper_limit is not None for _, e in mine)
         more = bound(lost, partial(precision_peak, kind, precision))
         yield PrecisionRow(
             precision=precision,

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 _LONGEST_COUNT = 60
+_LARGEST_COUNT = 10**_LONGEST_COUNT - 1
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -19,6 +20,15 @@ def parse_count(value: Any) -> int:
     if not is_number or (value[0] == "0" and value != "0"):
         raise ValueError(f"not a count: {value!r:.60}")
     return int(value)
+
+
+def parse_counts(values: Any) -> list[int]:
+    """A list of exact counts, as ``parse_count`` takes them. Raises ``TypeError`` or ``ValueError``."""
+    numbers = list(map(int, parse_list(values)))
+    # One spelling only: what is written back is what was read. A big run has millions of counts.
+    if numbers and (list(map(str, numbers)) != values or min(numbers) < 0 or max(numbers) > _LARGEST_COUNT):
+        raise ValueError(f"not counts: {values!r:.60}")
+    return numbers
 
 
 def parse_whole(value: Any) -> int:

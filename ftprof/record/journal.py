@@ -116,6 +116,9 @@ class BrokenJournal(UntrustedInput):
         self.line = line
         self.why = why
 
+    def __reduce__(self) -> tuple[type[BrokenJournal], tuple[Path, int, str]]:
+        return BrokenJournal, (self.path, self.line, self.why)
+
 
 def read_journal(path: Path) -> Journal | None:
     """Read and verify a journal, as ``parse_journal`` does. Raises ``UntrustedInput``, also where it is unreadable."""

@@ -12,7 +12,8 @@ from ftprof.errors import UntrustedInput
 from ftprof.record.counted_record import SEE_MORE, add_counted_records, counted_record
 from ftprof.record.device_record import device_record
 from ftprof.record.interval import Interval
-from ftprof.record.journal import Cell, Journal, ProcessIdentity, UncountedWork, parse_journal
+from ftprof.record.journal import Cell, Journal, ProcessIdentity, UncountedWork
+from ftprof.record.journal_readers import read_all
 from ftprof.record.parts import common_inputs, process_record, run_info
 from ftprof.record.reasons import killed_commands, run_problems, runs_not_ended
 from ftprof.record.record import ProcessRecord, Record, RunInfo
@@ -37,15 +38,19 @@ def merge_journals(folder: Path, now_us: int | None = None) -> Record:
 
 def merge_files(folder: Path, files: Mapping[str, bytes], now_us: int | None = None) -> Record:
     """The same of files that are at hand, by their names; ``folder`` only names them in errors."""
-    paths = [folder / name for name in sorted(files) if is_journal(name)]
-    if not paths:
+    names = [name for name in sorted(files) if is_journal(name)]
+    if not names:
         raise UntrustedInput(f"run directory {folder} holds no journal; is it the --run-dir of a run?")
-    journals = [(path, parse_journal(path, files[path.name])) for path in paths]
-    read = [journal for _, journal in journals if journal is not None]
+    journals = read_all(folder, files, names)
+    read = [journal for journal in journals if journal is not None]
     runs = [journal for journal in read if journal.header["role"] == "run"]
     processes = [journal for journal in read if journal.header["role"] == "process"]
     refuse_twice(((journal.identity, journal.header["method"]), journal.path.name) for journal in processes)
-    lost = [f"{path.name}: killed before its first line was written" for path, j in journals if j is None]
+    lost = [
+        f"{name}: killed before its first line was written"
+        for name, j in zip(names, journals, strict=True)
+        if j is None
+    ]
     lost += _failures(files) + run_problems(runs)
     record = _record_of(runs, processes, lost, time.time_ns() // 1000 if now_us is None else now_us)
     return replace(record, reasons=(*record.reasons, *_notes(runs, processes)))

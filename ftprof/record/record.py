@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftprof.errors import UntrustedInput
-from ftprof.record.canonical import FIRST_HASH, digest
+from ftprof.record.canonical import FIRST_HASH, digest, indented
 from ftprof.record.counted import FLOATING, EstimateRow, PrecisionRow
 from ftprof.record.fields import parse_count, parse_list, parse_object, parse_optional_whole, parse_text, parse_whole
 from ftprof.record.interval import Interval
@@ -293,7 +293,7 @@ def load_record(path: Path) -> Record:
 
 def record_bytes(content: dict[str, Any]) -> bytes:
     """The one form in which a record's file has its content."""
-    return json.dumps(content, indent=1, ensure_ascii=True).encode("ascii") + b"\n"
+    return indented(content).encode("ascii") + b"\n"
 
 
 def save_record(record: Record, path: Path, overwrite: bool) -> None:

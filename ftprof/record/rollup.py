@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from operator import add
 from typing import Any
 
-from ftprof.record.fields import parse_count, parse_list, parse_whole
+from ftprof.record.fields import parse_counts, parse_list, parse_whole
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Sums:
     @classmethod
     def from_json(cls, data: dict[str, Any], metrics: int) -> Sums:
         """Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form is not that of a ``rollup`` line."""
-        lists = [[parse_count(number) for number in parse_list(data[name])] for name in ("sums", "squares", "products")]
+        lists = [parse_counts(data[name]) for name in ("sums", "squares", "products")]
         if any(len(numbers) != metrics for numbers in lists):
             raise ValueError(f"sums of another number of metrics than {metrics}")
         return cls(parse_whole(data["windows"]), parse_whole(data["time_us"]), *lists)

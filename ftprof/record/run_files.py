@@ -29,7 +29,7 @@ class RunFiles(Mapping[str, bytes]):
             raise UntrustedInput(f"run directory {folder} is gone, or was moved") from error
         except OSError as error:
             raise UntrustedInput(f"run directory {folder} cannot be read: {error.strerror}") from error
-        self._names = sorted(name for name in names if name == FAILURES or is_journal(name))
+        self._names = dict.fromkeys(sorted(name for name in names if name == FAILURES or is_journal(name)))
 
     def __getitem__(self, name: str) -> bytes:
         """Raises ``UntrustedInput`` where the file cannot be read."""
