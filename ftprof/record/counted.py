@@ -150,7 +150,8 @@ def counted(journals: Sequence[Journal], run_end_us: int) -> Counted:
             if context.windows:
                 estimates = survey_of(context) if context.estimates is None else context.estimates
                 surveys.append(estimates)
-                mine += [_row(journal, tail, estimate) for estimate in estimates]
+                process = str(journal.identity)
+                mine += [_row(process, tail, estimate) for estimate in estimates]
         rows += mine
         flops_of.append(sum(row.flops for row in mine if row.kind in FLOATING))
     everything = total(surveys)
@@ -213,11 +214,11 @@ def _as_surveyed(context: CountedContext, end_us: int) -> Context:
     )
 
 
-def _row(journal: Journal, tail: ContextTime, estimate: Estimate) -> EstimateRow:
+def _row(process: str, tail: ContextTime, estimate: Estimate) -> EstimateRow:
     weight = estimate.metric.weight
     more = bound_of(tail, metric_peak(estimate.metric, tail.context))
     return EstimateRow(
-        process=str(journal.identity),
+        process=process,
         device=tail.context.device["device"],
         uuid=tail.context.device["uuid"],
         metric=estimate.metric.name,
@@ -280,8 +281,9 @@ def added_precisions(rows: Iterable[PrecisionRow]) -> Iterable[PrecisionRow]:
 
 def share_text(share: Fraction) -> str:
     """A share as a decimal of six digits, rounded down: a coverage is never overstated."""
-    share = min(share, Fraction(1))  # a clock that was set back makes a context's time shorter than its windows'
-    return f"{share.numerator * _MILLION // share.denominator / _MILLION:.6f}"
+    millionths = share.numerator * _MILLION // share.denominator
+    # More than all: a clock that was set back makes a context's time shorter than its windows'.
+    return f"{min(millionths, _MILLION) / _MILLION:.6f}"
 
 
 def _parts(row: EstimateRow | PrecisionRow) -> dict[str, Any]:
@@ -328,5 +330,9 @@ def _number(text: Any) -> int | None:
 
 def _sum(parts: Sequence[int | None]) -> int | None:
     """``None`` where a part is not bounded."""
-    known = [part for part in parts if part is not None]
-    return sum(known) if len(known) == len(parts) else None
+    most = 0
+    for part in parts:
+        if part is None:
+            return None
+        most += part
+    return most

@@ -160,9 +160,10 @@ def total_of(chosen: Chosen) -> Total:
     bounded = True
     for number, estimate in chosen:
         weight, errors = estimate.metric.weight, estimate.errors
-        measured += weight * estimate.measured
-        rotation += weight * estimate.rotation
-        gaps += weight * estimate.gaps
+        if estimate.measured:
+            measured += weight * estimate.measured
+            rotation += weight * estimate.rotation
+            gaps += weight * estimate.gaps
         if errors.below or errors.above:
             key = (number, estimate.group)
             below[key] = below.get(key, 0.0) + weight * errors.below
@@ -180,21 +181,25 @@ def total_of(chosen: Chosen) -> Total:
         low=max(measured, measured + rotation - math.ceil(_root(below))),
         high=high if bounded else None,
         unseen=unseen if bounded else None,
-        time_share=_mean_share([(e.metric.weight * e.value, e.time_share) for _, e in chosen]),
-        cycles_share=_mean_share([(e.metric.weight * e.value, e.cycles_share) for _, e in chosen]),
+        time_share=_mean_share(chosen, lambda estimate: estimate.time_share),
+        cycles_share=_mean_share(chosen, lambda estimate: estimate.cycles_share),
     )
 
 
-def _mean_share(shares: Sequence[tuple[int, Fraction]]) -> Fraction:
+def _mean_share(chosen: Chosen, share_of: Callable[[Estimate], Fraction]) -> Fraction:
     """By operations; where there are none, that of the metric which was looked for least.
 
     Rounded down to 10^-30: the exact sum of many fractions has a denominator of as many digits as all of theirs.
     """
-    operations = sum(number for number, _ in shares)
-    if operations == 0:
-        return min((share for _, share in shares), default=Fraction(0))
-    parts = (number * _FINE * share.numerator // share.denominator for number, share in shares if number)
-    return Fraction(sum(parts), operations * _FINE)
+    operations = parts = 0
+    for _, estimate in chosen:
+        if estimate.measured:  # else nothing was extrapolated either
+            number, share = estimate.metric.weight * estimate.value, share_of(estimate)
+            operations += number
+            parts += number * _FINE * share.numerator // share.denominator
+    if operations:
+        return Fraction(parts, operations * _FINE)
+    return min((share_of(estimate) for _, estimate in chosen), default=Fraction(0))
 
 
 def _root(widths: dict[tuple[int, int], float]) -> float:
