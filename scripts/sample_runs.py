@@ -48,8 +48,8 @@ _GH100: list[tuple[str, list[tuple[str, str, str, int]]]] = [
 ]  # fmt: skip
 
 
-def groups() -> list[dict[str, Any]]:
-    """The groups of a GH100, as a ``context`` line has them."""
+def whole_plan() -> list[dict[str, Any]]:
+    """The eleven groups of a GH100, as a ``context`` line has them: 28 metrics that count operations."""
     found = []
     for role, metrics in _GH100:
         last = [(_SASS, "", "instructions", 0)] if role == "cuda-core" else [_CYCLES]
@@ -59,6 +59,15 @@ def groups() -> list[dict[str, Any]]:
         ]
         found.append({"role": role, "metrics": rows})
     return found
+
+
+def small_plan() -> list[dict[str, Any]]:
+    """Four groups with one metric each: bf16, tf32, the multiply-adds of fp32, and the link between them."""
+    base, tf32, patched, link = (whole_plan()[index] for index in (0, 3, 4, 5))
+    kept = ("src_bf16_dst_fp32.sum", "op_ffma_pred_on.sum", f"{_SASS}.sum", f"{_CYCLES[0]}.sum")
+    for group in (base, patched):
+        group["metrics"] = [metric for metric in group["metrics"] if metric["name"].endswith(kept)]
+    return [base, tf32, patched, link]
 
 
 def write_chain(path: Path, lines: Sequence[dict[str, Any]]) -> None:
@@ -159,3 +168,15 @@ def run_lines(ended_us: int) -> Iterator[dict[str, Any]]:
         "command": ["torchrun", "train.py"], "policy_inputs": {},
     }  # fmt: skip
     yield {"kind": "end", "reason": "the command ended", "exit_code": 0, "time_us": ended_us}
+
+
+def write_run(folder: Path, processes: int, strata: int, open_windows: int, plan: Sequence[dict[str, Any]]) -> int:
+    """A run directory of so many processes; how many lines each one's journal has."""
+    folder.mkdir(parents=True)
+    ended_us = lines = 0
+    for number in range(processes):
+        journal = list(day_of_process(number, strata, open_windows, plan))
+        lines, ended_us = len(journal), journal[-1]["time_us"]
+        write_chain(folder / f"node{number // 8:04d}-{number}-counters.journal", journal)
+    write_chain(folder / "node0000-3998.journal", list(run_lines(ended_us)))
+    return lines
