@@ -211,9 +211,9 @@ def beside_truth(counted: CountedRun) -> list[tuple[Window, dict[str, int]]]:
     return pairs
 
 
-# A busy machine may leave the meter waiting for tens of milliseconds between a reading and its clock, so that the nearest
-# reading is the next one's, or another context's of the same device. No two readings give the same numbers, but for
-# zeros: a wrong count equals none of them.
+# A busy machine may leave the meter waiting for tens of milliseconds between a reading and its clock, so that the
+# nearest reading is the next one's, or another context's of the same device. No two readings give the same numbers, but
+# for zeros: a wrong count equals none of them.
 _CANDIDATES = 16
 
 

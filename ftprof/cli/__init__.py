@@ -17,6 +17,8 @@ _COMMANDS = {
     "report": "A record as text or JSON.",
     "estimate": "The compute of a fine-tune before any GPU is rented.",
     "merge": "Make one record of a run's journals, or of several records.",
+    "sign": "Sign a record, its journals and the adapter or checkpoint, as an in-toto statement.",
+    "verify": "Check a record, its signature, journals, sums and verdicts, and name what does not hold.",
     "plan": "The counter groups that CUPTI can collect in one pass on a chip.",
     "doctor": "Which methods can count here, what is in the way, and what to do about it.",
 }

@@ -24,6 +24,7 @@ def command(sources: tuple[Path, ...], record: str, force: bool, policy_options:
     """
     from ftprof.cli.wrap import judge_record
     from ftprof.policy.inputs import PolicyInputs
+    from ftprof.record.journal_readers import without_collector
     from ftprof.record.merge import merge_journals, merge_records
     from ftprof.record.record import load_record, save_record
     from ftprof.report.run_text import closing_block
@@ -31,14 +32,15 @@ def command(sources: tuple[Path, ...], record: str, force: bool, policy_options:
     where = Path(record)
     if where.exists() and not force:
         raise UsageProblem(f"the record {where} exists; give --force to overwrite it, or another name with -o")
-    parts = [(str(path), merge_journals(path) if path.is_dir() else load_record(path)) for path in sources]
-    merged = parts[0][1] if len(parts) == 1 else merge_records(parts)
-    recorded = PolicyInputs.from_json(merged.policy_inputs, parts[0][0]) if merged.policy_inputs else None
-    choice = read_policy_options(policy_options, recorded=recorded)
-    result, verdicts = judge_record(merged, choice)
-    try:
-        save_record(result, where, overwrite=force)
-    except OSError as error:
-        raise FtprofError(f"the record {where} cannot be written: {error.strerror}") from error
+    with without_collector():
+        parts = [(str(path), merge_journals(path) if path.is_dir() else load_record(path)) for path in sources]
+        merged = parts[0][1] if len(parts) == 1 else merge_records(parts)
+        recorded = PolicyInputs.from_json(merged.policy_inputs, parts[0][0]) if merged.policy_inputs else None
+        choice = read_policy_options(policy_options, recorded=recorded)
+        result, verdicts = judge_record(merged, choice)
+        try:
+            save_record(result, where, overwrite=force)
+        except OSError as error:
+            raise FtprofError(f"the record {where} cannot be written: {error.strerror}") from error
     write_stdout(printable(sys.stdout, "\n".join(closing_block(result, verdicts, where))))
     return 0

@@ -28,8 +28,8 @@ from ftprof.measure.analytic.hook import report_problem
 from ftprof.measure.child import Child, CommandNotStarted
 from ftprof.measure.methods import METHOD_NAMES, chosen, why_unavailable
 from ftprof.measure.run import Run, default_record_name, new_run_id
-from ftprof.policy.guidelines import figures_of
-from ftprof.policy.verdict import EXIT_CODES, MILDEST_FIRST, Verdict, deciding_verdict, judge
+from ftprof.policy.judged import judged
+from ftprof.policy.verdict import EXIT_CODES, MILDEST_FIRST, Verdict, deciding_verdict
 from ftprof.record.record import Record, save_record
 
 if TYPE_CHECKING:
@@ -180,10 +180,7 @@ def _finish(
 
 def judge_record(record: Record, choice: PolicyChoice) -> tuple[Record, tuple[Verdict, ...]]:
     """The record with its policies' inputs and verdicts, and the verdicts."""
-    executed, basis = figures_of(record, choice.inputs.claims)
-    verdicts = tuple(judge(policy, choice.inputs, executed, basis.amount) for policy in choice.policies)
-    answers = tuple(verdict.to_json() for verdict in verdicts)
-    return record.judged(choice.inputs.to_json(), answers, basis.to_json()), verdicts
+    return judged(record, choice.inputs, choice.policies)
 
 
 def _verdict_code(verdicts: Sequence[Verdict], choice: PolicyChoice, fail_on: str | None) -> int:

@@ -21,8 +21,9 @@ from ftprof.measure.injection import with_counters
 from ftprof.measure.methods import Methods
 from ftprof.record.counted_record import SEE_MORE
 from ftprof.record.journal import JOURNAL_SCHEMA, JOURNALS, read_journal
-from ftprof.record.merge import FAILURES, merge_journals
+from ftprof.record.merge import merge_journals
 from ftprof.record.record import Record
+from ftprof.record.run_files import FAILURES
 
 _PATIENCE_S = 2.0
 _YOUNG_S = 20.0

@@ -11,10 +11,10 @@ from typing import Any
 from ftprof.record.counted_context import FLOATING, CountedContext
 from ftprof.record.fields import parse_count, parse_text
 from ftprof.record.journal import Journal
-from ftprof.record.lost_time import ContextTime, bound, device_peak, metric_peak, precision_peak, size_of
+from ftprof.record.lost_time import ContextTime, bound, bound_of, device_peak, metric_peak, precision_peak, size_of
 from ftprof.record.peaks import peak_counts_per_second
 from ftprof.record.spans import Context
-from ftprof.record.survey import Estimate, Total, survey, total
+from ftprof.record.survey import Estimate, Total, survey, total, total_of
 
 APART = ("integer", "sparse")  # integer operations are no floating-point ones; sparse ones are part of others
 _MILLION = 1_000_000
@@ -150,11 +150,12 @@ def counted(journals: Sequence[Journal], run_end_us: int) -> Counted:
             if not context.windows or uncounted_metrics(context):
                 lost.append(whole)
             if context.windows:
-                estimates = survey(_as_surveyed(context, end_us))
+                estimates = survey_of(context) if context.estimates is None else context.estimates
                 surveys.append(estimates)
                 seen = sum(e.metric.weight * e.measured for e in estimates if e.metric.kind in FLOATING)
                 measured[context.device["uuid"]] = measured.get(context.device["uuid"], 0) + seen
-                mine += [_row(journal, tail, estimate) for estimate in estimates]
+                process = str(journal.identity)
+                mine += [_row(process, tail, estimate) for estimate in estimates]
         rows += mine
         flops_of.append(sum(row.flops for row in mine if row.kind in FLOATING))
     everything = total(surveys)
@@ -175,13 +176,21 @@ def counted(journals: Sequence[Journal], run_end_us: int) -> Counted:
 
 def _impossible(measured: dict[str, int], times: Sequence[ContextTime]) -> Iterable[str]:
     """GPUs of which windows give more than they can have done in the whole time of their contexts."""
+    by_device: dict[str, list[ContextTime]] = {}
+    for time in times:
+        by_device.setdefault(time.context.device["uuid"], []).append(time)
     for uuid, flops in measured.items():
-        most = bound((time for time in times if time.context.device["uuid"] == uuid), device_peak)
+        most = bound(by_device[uuid], device_peak)
         if most is not None and flops > most * _CLOCK_SLACK:
             yield (
                 f"the counters of {uuid} gave {flops} operations in a time in which it can do {most} at most: such a "
                 "rate is impossible, and the figures of counters are refused"
             )
+
+
+def survey_of(context: CountedContext) -> tuple[Estimate, ...]:
+    """The estimates of a context's metrics, from its windows. Raises ``ValueError`` as ``survey`` does."""
+    return survey(_as_surveyed(context, end_of(context)))
 
 
 def end_of(context: CountedContext) -> int:
@@ -224,11 +233,11 @@ def _as_surveyed(context: CountedContext, end_us: int) -> Context:
     )
 
 
-def _row(journal: Journal, tail: ContextTime, estimate: Estimate) -> EstimateRow:
+def _row(process: str, tail: ContextTime, estimate: Estimate) -> EstimateRow:
     weight = estimate.metric.weight
-    more = bound([tail], partial(metric_peak, estimate.metric))
+    more = bound_of(tail, metric_peak(estimate.metric, tail.context))
     return EstimateRow(
-        process=str(journal.identity),
+        process=process,
         device=tail.context.device["device"],
         uuid=tail.context.device["uuid"],
         metric=estimate.metric.name,
@@ -247,13 +256,13 @@ def _row(journal: Journal, tail: ContextTime, estimate: Estimate) -> EstimateRow
 
 
 def _precisions(surveys: Sequence[Sequence[Estimate]], lost: Sequence[ContextTime]) -> Iterable[PrecisionRow]:
-    seen = {(e.metric.kind, e.metric.precision): None for estimates in surveys for e in estimates}
-    for kind, precision in seen:
-        mine = [
-            e for estimates in surveys for e in estimates if (e.metric.kind, e.metric.precision) == (kind, precision)
-        ]
-        summed = total(surveys, lambda m, wanted=(kind, precision): (m.kind, m.precision) == wanted)  # type: ignore[misc]
-        only_zeros = all(e.upper_limit is not None for e in mine)
+    chosen: dict[tuple[str, str], list[tuple[int, Estimate]]] = {}
+    for number, estimates in enumerate(surveys):
+        for estimate in estimates:
+            chosen.setdefault((estimate.metric.kind, estimate.metric.precision), []).append((number, estimate))
+    for (kind, precision), mine in chosen.items():
+        summed = total_of(mine)
+        only_zeros = all(e.upper_limit is not None for _, e in mine)
         more = bound(lost, partial(precision_peak, kind, precision))
         yield PrecisionRow(
             precision=precision,
@@ -291,8 +300,9 @@ def added_precisions(rows: Iterable[PrecisionRow]) -> Iterable[PrecisionRow]:
 
 def share_text(share: Fraction) -> str:
     """A share as a decimal of six digits, rounded down: a coverage is never overstated."""
-    share = min(share, Fraction(1))  # a clock that was set back makes a context's time shorter than its windows'
-    return f"{share.numerator * _MILLION // share.denominator / _MILLION:.6f}"
+    millionths = share.numerator * _MILLION // share.denominator
+    # More than all: a clock that was set back makes a context's time shorter than its windows'.
+    return f"{min(millionths, _MILLION) / _MILLION:.6f}"
 
 
 def _parts(row: EstimateRow | PrecisionRow) -> dict[str, Any]:
@@ -339,5 +349,9 @@ def _number(text: Any) -> int | None:
 
 def _sum(parts: Sequence[int | None]) -> int | None:
     """``None`` where a part is not bounded."""
-    known = [part for part in parts if part is not None]
-    return sum(known) if len(known) == len(parts) else None
+    most = 0
+    for part in parts:
+        if part is None:
+            return None
+        most += part
+    return most

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ftprof.record.explanation import explain
-from ftprof.record.fields import parse_count, parse_list, parse_object, parse_text, parse_whole
+from ftprof.record.fields import parse_count, parse_counts, parse_list, parse_object, parse_text, parse_whole
 from ftprof.record.rollup import Stratum, Sums, Tally
 from ftprof.record.spans import Group, Metric
+from ftprof.record.survey import Estimate
 
 ROLES = ("base", "rotating", "cuda-core", "link", "integer", "sparse")
 FLOATING = ("floating", "cuda-core")
 KINDS = ("floating", "integer", "sparse", "cuda-core", "cycles", "instructions")
+
+
+@lru_cache(maxsize=64)
+def _groups(text: str) -> tuple[Group, ...]:
+    """From their JSON: the processes of a run have the same plan, which is read once and kept once."""
+    return tuple(_group(group) for group in parse_list(json.loads(text)))
 
 
 def _group(data: dict[str, Any]) -> Group:
@@ -71,7 +80,10 @@ class AbnormalGap:
 
 @dataclass
 class CountedContext:
-    """A context's device, plan and windows. Without groups nothing could be counted on it."""
+    """A context's device, plan and windows. Without groups nothing could be counted on it.
+
+    ``estimates`` is set where the windows were surveyed already; ``tally`` is empty then.
+    """
 
     number: int
     device: dict[str, Any]
@@ -82,11 +94,12 @@ class CountedContext:
     windows: int = 0
     last_us: int = 0
     tally: Tally = field(default_factory=lambda: Tally(()))
+    estimates: tuple[Estimate, ...] | None = None
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> CountedContext:
         """From a ``context`` line. Raises ``KeyError``, ``TypeError`` or ``ValueError`` where it has another form."""
-        groups = tuple(_group(group) for group in parse_list(data["groups"]))
+        groups = _groups(json.dumps(data["groups"]))
         for name in ("device", "name", "uuid", "capability", "chip"):
             parse_text(data["device"][name])
         for name in ("multiprocessors", "clock_khz"):
@@ -117,7 +130,7 @@ class CountedContext:
     def add_window(self, data: dict[str, Any]) -> None:
         """From a ``counts`` line. Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form does not hold."""
         group = parse_whole(data["group"])
-        counts = [parse_count(count) for count in parse_list(data["counts"])]
+        counts = parse_counts(data["counts"])
         if group >= len(self.groups) or len(counts) != len(self.groups[group].metrics):
             raise ValueError("a window is not of a group of its context")
         begin, end = parse_whole(data["begin_us"]), parse_whole(data["end_us"])

@@ -33,7 +33,7 @@ def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str
     result = counted(meters, end_us)
     uncounted = _uncounted_devices(runs, meters)
     if result.impossible:
-        return _refused(runs, processes, [*lost, *result.impossible])
+        return _refused(runs, processes, [*lost, *result.impossible], now_us if unfinished else None)
     unbounded = lost + _unbounded(meters, others)
     bounded = [*killed_commands(runs), *unfinished, *(f"{one.device.name} {NO_CONTEXT}" for one in uncounted)]
     bounded += time_lost(meters, end_us) + ends_lost(meters, end_us)
@@ -59,10 +59,11 @@ def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str
         cross_checks=tuple(cross_checks(runs, others)),
         devices=device_uses(run_device_totals(runs)),
         timeline=added(journal.timeline for journal in meters),
+        until_us=now_us if unfinished else None,
     )
 
 
-def _refused(runs: list[Journal], processes: list[Journal], reasons: list[str]) -> Record:
+def _refused(runs: list[Journal], processes: list[Journal], reasons: list[str], until_us: int | None) -> Record:
     """Nothing is taken from counters that cannot be right; other methods stand beside."""
     others = [journal for journal in processes if journal.header["method"] != "counters"]
     return Record(
@@ -77,6 +78,7 @@ def _refused(runs: list[Journal], processes: list[Journal], reasons: list[str]) 
         policy_inputs=common_inputs(journal.header.get("policy_inputs", {}) for journal in runs),
         cross_checks=tuple(cross_checks(runs, others)),
         devices=device_uses(run_device_totals(runs)),
+        until_us=until_us,
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_COUNT = re.compile(r"(?:0|[1-9][0-9]{0,59})\Z", re.ASCII)
+_LONGEST_COUNT = 60
+_LARGEST_COUNT = 10**_LONGEST_COUNT - 1
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -14,9 +15,20 @@ def parse_count(value: Any) -> int:
 
     Raises ``ValueError`` for anything but the one canonical form of a number from 0 to below 10^60.
     """
-    if not isinstance(value, str) or not _COUNT.match(value):
+    # A big run has millions of them: this takes a third of the time of a regular expression.
+    is_number = type(value) is str and value.isdecimal() and value.isascii() and len(value) <= _LONGEST_COUNT
+    if not is_number or (value[0] == "0" and value != "0"):
         raise ValueError(f"not a count: {value!r:.60}")
     return int(value)
+
+
+def parse_counts(values: Any) -> list[int]:
+    """A list of exact counts, as ``parse_count`` takes them. Raises ``TypeError`` or ``ValueError``."""
+    numbers = list(map(int, parse_list(values)))
+    # One spelling only: what is written back is what was read. A big run has millions of counts.
+    if numbers and (list(map(str, numbers)) != values or min(numbers) < 0 or max(numbers) > _LARGEST_COUNT):
+        raise ValueError(f"not counts: {values!r:.60}")
+    return numbers
 
 
 def parse_whole(value: Any) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftprof.errors import UntrustedInput
-from ftprof.record.canonical import FIRST_HASH, canonical, chained_hash
+from ftprof.record.canonical import FIRST_HASH, canonical, is_hash_of_line
 from ftprof.record.counted_context import AbnormalGap, CountedContext, context_of
 from ftprof.record.device_window import DeviceWindow
 from ftprof.record.fields import (
@@ -111,16 +111,34 @@ class Journal:
         return sum(flops for _, flops in self.counts.values())
 
 
-def read_journal(path: Path) -> Journal | None:
-    """Read and verify a journal; ``None`` where its process was killed before its first line was whole.
+class BrokenJournal(UntrustedInput):
+    """A line of a journal that does not hold. ``line`` counts from 1; ``why`` is a clause without the place."""
 
-    A torn last line is dropped and noted in ``torn``. Anything else that does not hold raises ``UntrustedInput``:
-    unreadable, a broken chain, a line that is no canonical JSON, a field that is missing or of the wrong form.
-    """
+    def __init__(self, path: Path, line: int, why: str) -> None:
+        super().__init__(f"journal {path}, line {line}: {why}")
+        self.path = path
+        self.line = line
+        self.why = why
+
+    def __reduce__(self) -> tuple[type[BrokenJournal], tuple[Path, int, str]]:
+        return BrokenJournal, (self.path, self.line, self.why)
+
+
+def read_journal(path: Path) -> Journal | None:
+    """Read and verify a journal, as ``parse_journal`` does. Raises ``UntrustedInput``, also where it is unreadable."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UntrustedInput(f"journal {path} cannot be read: {error.strerror}") from error
+    return parse_journal(path, content)
+
+
+def parse_journal(path: Path, content: bytes) -> Journal | None:
+    """Verify a journal's bytes; ``None`` where its process was killed before its first line was whole.
+
+    A torn last line is dropped and noted in ``torn``. Anything else that does not hold raises ``BrokenJournal``: a
+    broken chain, a line that is no canonical JSON, a field that is missing or of the wrong form.
+    """
     *lines, rest = content.split(b"\n")
     journal: Journal | None = None
     for number, (line, text) in enumerate(_verified(path, lines), 1):
@@ -130,9 +148,11 @@ def read_journal(path: Path) -> Journal | None:
             else:
                 _enter(journal, line)
         except (KeyError, TypeError, ValueError) as error:
-            raise UntrustedInput(
-                f"journal {path}, line {number}: this {text!r:.20} line has not the form of {JOURNAL_SCHEMA} "
-                f"({error!r:.80}); was it written by another version of ftprof?"
+            raise BrokenJournal(
+                path,
+                number,
+                f"this {text!r:.20} line has not the form of {JOURNAL_SCHEMA} ({error!r:.80}); was it written by "
+                "another version of ftprof?",
             ) from error
         journal.head, journal.lines = line["hash"], number
     if journal is not None:
@@ -144,23 +164,21 @@ def _verified(path: Path, lines: list[bytes]) -> Iterator[tuple[dict[str, Any], 
     previous = FIRST_HASH
     for number, text in enumerate(lines, 1):
         try:
-            line = json.loads(text)
+            line = json.loads(text.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             raise _broken(path, number, "it is no JSON") from error
         if not isinstance(line, dict) or line.get("kind") not in _KINDS:
             raise _broken(path, number, "it is no line of a journal")
         if line.get("previous") != previous:
             raise _broken(path, number, "it does not follow the line before it")
-        if canonical(line) != text or chained_hash(line) != line.get("hash"):
+        if canonical(line) != text or not is_hash_of_line(text, line):
             raise _broken(path, number, "its content does not match its hash")
         previous = line["hash"]
         yield line, line["kind"]
 
 
-def _broken(path: Path, number: int, why: str) -> UntrustedInput:
-    return UntrustedInput(
-        f"journal {path}, line {number}: the chain is broken, {why}; the file was changed after it was written"
-    )
+def _broken(path: Path, number: int, why: str) -> BrokenJournal:
+    return BrokenJournal(path, number, f"the chain is broken, {why}; the file was changed after it was written")
 
 
 def _begin(path: Path, line: dict[str, Any]) -> Journal:

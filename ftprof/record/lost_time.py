@@ -40,6 +40,14 @@ def bound(times: Iterable[ContextTime], peak: Callable[[CountedContext], int | N
     return most
 
 
+def bound_of(time: ContextTime, rate: int | None) -> int | None:
+    """The most that a GPU can have done in one time, at so much a second; ``None`` where nothing bounds it."""
+    time_us = time.end_us - time.begin_us
+    if time_us <= 0:
+        return 0
+    return None if rate is None else -(-rate * time_us // _MILLION)
+
+
 def device_peak(context: CountedContext) -> int | None:
     """In operations a second, whatever they are; ``None`` for an unknown chip."""
     return peak_flops_per_second(*size_of(context))
@@ -53,12 +61,17 @@ def metric_peak(metric: Metric, context: CountedContext) -> int | None:
 
 def precision_peak(kind: str, precision: str, context: CountedContext) -> int | None:
     """Of all metrics of one kind and precision, which share their units: that of the fastest one."""
-    metrics = {metric for group in context.groups for metric in group.metrics}
-    if not metrics:  # nobody knows its plan
+    if not any(group.metrics for group in context.groups):  # nobody knows its plan
         return None if kind == "integer" else device_peak(context)
-    peaks = [metric_peak(metric, context) for metric in metrics if (metric.kind, metric.precision) == (kind, precision)]
-    known = [peak for peak in peaks if peak is not None]
-    return None if len(known) < len(peaks) else max(known, default=0)
+    most = 0
+    for group in context.groups:
+        for metric in group.metrics:
+            if metric.kind == kind and metric.precision == precision:
+                peak = metric_peak(metric, context)
+                if peak is None:
+                    return None
+                most = max(most, peak)
+    return most
 
 
 def size_of(context: CountedContext) -> tuple[str, int, int]:

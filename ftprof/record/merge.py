@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ from ftprof.record.counted_record import SEE_MORE, add_counted_records, counted_
 from ftprof.record.device_record import device_record
 from ftprof.record.device_use import DeviceUse, added_uses, device_uses
 from ftprof.record.interval import Interval
-from ftprof.record.journal import JOURNALS, Cell, Journal, ProcessIdentity, UncountedWork, read_journal
+from ftprof.record.journal import Cell, Journal, ProcessIdentity, UncountedWork
+from ftprof.record.journal_readers import read_all
 from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info
 from ftprof.record.reasons import killed_commands, run_problems, runs_not_ended
 from ftprof.record.record import ProcessRecord, Record, RunInfo
+from ftprof.record.run_files import FAILURES, RunFiles, is_journal
 from ftprof.record.timeline import Timeline, added
 
-FAILURES = "failures.txt"  # what processes say that cannot keep a journal
 NO_PROCESS = "no Python process that imports torch was seen"
 NO_FORMULA = "what ran has no formula (see 'not counted')"
 NO_WORK = "torch was imported, but no operator ran"
@@ -34,21 +35,25 @@ def merge_journals(folder: Path, now_us: int | None = None) -> Record:
     Raises ``UntrustedInput`` where the folder holds no journal, where one does not verify, or where two journals
     are of the same process.
     """
-    try:
-        paths = sorted(folder.glob(JOURNALS))
-    except OSError as error:
-        raise UntrustedInput(f"run directory {folder} cannot be read: {error.strerror}") from error
-    if not folder.is_dir():
-        raise UntrustedInput(f"run directory {folder} is gone, or was moved")
-    if not paths:
+    return merge_files(folder, RunFiles(folder), now_us)
+
+
+def merge_files(folder: Path, files: Mapping[str, bytes], now_us: int | None = None) -> Record:
+    """The same of files that are at hand, by their names; ``folder`` only names them in errors."""
+    names = [name for name in sorted(files) if is_journal(name)]
+    if not names:
         raise UntrustedInput(f"run directory {folder} holds no journal; is it the --run-dir of a run?")
-    journals = [(path, read_journal(path)) for path in paths]
-    read = [journal for _, journal in journals if journal is not None]
+    journals = read_all(folder, files, names)
+    read = [journal for journal in journals if journal is not None]
     runs = [journal for journal in read if journal.header["role"] == "run"]
     processes = [journal for journal in read if journal.header["role"] == "process"]
     refuse_twice(((journal.identity, journal.header["method"]), journal.path.name) for journal in processes)
-    lost = [f"{path.name}: killed before its first line was written" for path, j in journals if j is None]
-    lost += _failures(folder / FAILURES) + run_problems(runs)
+    lost = [
+        f"{name}: killed before its first line was written"
+        for name, j in zip(names, journals, strict=True)
+        if j is None
+    ]
+    lost += _failures(files) + run_problems(runs)
     record = _record_of(runs, processes, lost, time.time_ns() // 1000 if now_us is None else now_us)
     return replace(record, reasons=(*record.reasons, *_notes(runs, processes)))
 
@@ -172,12 +177,12 @@ def _process_reasons(journal: Journal) -> list[str]:
     return reasons
 
 
-def _failures(path: Path) -> list[str]:
+def _failures(files: Mapping[str, bytes]) -> list[str]:
     """What processes said that could not keep a journal."""
-    try:
-        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
-    except FileNotFoundError:
+    if FAILURES not in files:
         return []
-    except OSError as error:
-        return [f"{path.name} cannot be read: {error.strerror}"]
-    return [f"{line:.300}" for line in lines]
+    try:
+        content = files[FAILURES]
+    except UntrustedInput as error:
+        return [error.message]
+    return [f"{line:.300}" for line in content.decode("ascii", "replace").splitlines()]

@@ -64,6 +64,7 @@ def chip_peaks(capability: str | None) -> ChipPeaks | None:
     return _chips().get(capability or "")
 
 
+@lru_cache(maxsize=4096)
 def peak_flops_per_second(
     capability: str | None, multiprocessors: int | None, clock_khz: int | None, precision: str | None = None
 ) -> int | None:
@@ -79,6 +80,7 @@ def peak_flops_per_second(
     return None if per_clock is None else per_clock * multiprocessors * clock_khz * 1000
 
 
+@lru_cache(maxsize=4096)
 def peak_counts_per_second(
     metric: str, capability: str | None, multiprocessors: int | None, clock_khz: int | None
 ) -> int | None:

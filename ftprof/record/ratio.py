@@ -6,6 +6,7 @@ saw. Counts are integers and exact; floats occur in errors only.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,14 @@ def hidden(places: Iterable[Hideout]) -> float:
     one place this is the rule of three, with windows of several groups or contexts it holds for all of them together.
     """
     left, total = RULE_OF_THREE, 0.0
-    for place in sorted(places, key=lambda place: place.windows / place.value if place.value > 0 else math.inf):
+    # Of a heap only the first places are put in order; mostly a few hold the three windows.
+    heap = [
+        (place.windows / place.value if place.value > 0 else math.inf, number, place)
+        for number, place in enumerate(places)
+    ]
+    heapq.heapify(heap)
+    while heap and left > 0:
+        place = heapq.heappop(heap)[2]
         cost = place.windows * place.time_us
         share = 1.0 if cost <= left else left / cost
         total += share * place.time_us * place.value

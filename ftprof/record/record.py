@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ftprof.errors import UntrustedInput
-from ftprof.record.canonical import FIRST_HASH, digest
+from ftprof.record.canonical import FIRST_HASH, digest, indented
 from ftprof.record.comparison import comparisons
 from ftprof.record.counted import EstimateRow, PrecisionRow
 from ftprof.record.counted_context import FLOATING
 from ftprof.record.device_use import DeviceUse
-from ftprof.record.fields import parse_count, parse_list, parse_object, parse_text, parse_whole
+from ftprof.record.fields import parse_count, parse_list, parse_object, parse_optional_whole, parse_text, parse_whole
 from ftprof.record.interval import Interval
 from ftprof.record.journal import Cell, ProcessIdentity, UncountedWork, cell_of
 from ftprof.record.timeline import Timeline
@@ -134,7 +134,11 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class Record:
-    """A run's result. ``counts`` are (calls, operations); ``uncounted`` are calls."""
+    """A run's result. ``counts`` are (calls, operations); ``uncounted`` are calls.
+
+    ``until_us`` (microseconds since the epoch) is set where nobody saw the run's end and the time until this record was
+    made bounds it: with it the same record can be made again.
+    """
 
     method: str
     interval: Interval
@@ -153,6 +157,7 @@ class Record:
     devices: tuple[DeviceUse, ...] = ()  # the GPUs that the run used, as NVML saw it
     timeline: Timeline = field(default_factory=Timeline)  # of counters: what windows measured
     guidelines: dict[str, Any] | None = None  # the guidelines-basis figure and its parts
+    until_us: int | None = None
 
     @property
     def by_precision(self) -> dict[str, int]:
@@ -194,6 +199,7 @@ class Record:
             "high": _optional(self.interval.high),
             "complete": self.complete,
             "reasons": list(self.reasons),
+            "until_us": self.until_us,
             "by_precision": {name: str(flops) for name, flops in self.by_precision.items()},
             "by_phase": {name: str(flops) for name, flops in self.by_phase.items()},
             "counts": [
@@ -256,6 +262,7 @@ class Record:
             devices=tuple(DeviceUse.from_json(use) for use in parse_list(data["devices"])),
             timeline=Timeline.from_json(data["timeline"]),
             guidelines=None if data["guidelines_basis"] is None else parse_object(data["guidelines_basis"]),
+            until_us=parse_optional_whole(data["until_us"]),
         )
         record.check_sums(data["by_precision"], data["by_phase"])
         if list(comparisons(record.interval, record.cross_checks)) != data["comparisons"]:
@@ -313,16 +320,21 @@ def load_record(path: Path) -> Record:
         raise UntrustedInput(f"record {path} cannot be trusted: {what:.200}") from error
 
 
+def record_bytes(content: dict[str, Any]) -> bytes:
+    """The one form in which a record's file has its content."""
+    return indented(content).encode("ascii") + b"\n"
+
+
 def save_record(record: Record, path: Path, overwrite: bool) -> None:
     """Write a record so that the file is either whole or not there.
 
     Raises ``OSError``, and of these ``FileExistsError`` where the file is there and may not be overwritten.
     """
-    text = json.dumps(record.to_json(), indent=1, ensure_ascii=True) + "\n"
+    content = record_bytes(record.to_json())
     target = Path(os.path.realpath(path)) if overwrite else path  # through a link, to the file that it names
     beside = target.with_name(f".ftprof-{os.getpid()}")
     try:
-        beside.write_text(text, encoding="ascii")
+        beside.write_bytes(content)
         if overwrite:
             beside.replace(target)
         else:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import add
 from typing import Any
 
-from ftprof.record.fields import parse_count, parse_list, parse_whole
+from ftprof.record.fields import parse_counts, parse_list, parse_whole
 
 
 @dataclass
@@ -37,13 +38,19 @@ class Sums:
         """Add the sums of other windows of the same group."""
         self.windows += other.windows
         self.time_us += other.time_us
-        for mine, its in (
-            (self.sums, other.sums),
-            (self.squares, other.squares),
-            (self.products, other.products),
-        ):
-            for index, number in enumerate(its):
-                mine[index] += number
+        self.sums = list(map(add, self.sums, other.sums))
+        self.squares = list(map(add, self.squares, other.squares))
+        self.products = list(map(add, self.products, other.products))
+
+    def add_window(self, time_us: int, counts: Sequence[int], denominator: int) -> None:
+        """Add one window. ``denominator`` is the index of the denominator among the counts."""
+        divisor = counts[denominator]
+        self.windows += 1
+        self.time_us += time_us
+        for index, count in enumerate(counts):
+            self.sums[index] += count
+            self.squares[index] += count * count
+            self.products[index] += count * divisor
 
     def to_json(self, group: int) -> dict[str, Any]:
         """As a ``rollup`` line has it."""
@@ -59,7 +66,7 @@ class Sums:
     @classmethod
     def from_json(cls, data: dict[str, Any], metrics: int) -> Sums:
         """Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form is not that of a ``rollup`` line."""
-        lists = [[parse_count(number) for number in parse_list(data[name])] for name in ("sums", "squares", "products")]
+        lists = [parse_counts(data[name]) for name in ("sums", "squares", "products")]
         if any(len(numbers) != metrics for numbers in lists):
             raise ValueError(f"sums of another number of metrics than {metrics}")
         return cls(parse_whole(data["windows"]), parse_whole(data["time_us"]), *lists)
@@ -120,8 +127,15 @@ class Tally:
 
     def add_window(self, stratum: int, group: int, begin_us: int, end_us: int, counts: Sequence[int]) -> None:
         """One closed window: a journal's ``counts`` line."""
-        sums = Sums.of_window(end_us - begin_us, counts, self._denominators[group])
-        self.add_stratum(Stratum(stratum, begin_us, end_us, {group: sums}))
+        mine = self._strata.get(stratum)
+        if mine is None:
+            mine = self._strata[stratum] = Stratum(stratum, begin_us, end_us)
+        mine.begin_us = min(mine.begin_us, begin_us)
+        mine.end_us = max(mine.end_us, end_us)
+        sums = mine.groups.get(group)
+        if sums is None:
+            sums = mine.groups[group] = Sums.empty(len(counts))
+        sums.add_window(end_us - begin_us, counts, self._denominators[group])
 
     def add_stratum(self, stratum: Stratum) -> None:
         """The sums of windows of one stratum: a part of a journal's ``rollup`` line."""

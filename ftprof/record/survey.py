@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 from ftprof.record.ratio import (
     NOTHING,
@@ -41,6 +42,7 @@ from ftprof.record.spans import Context, Metric, Span, link_of, pooled, spans_of
 
 OPERATIONS = ("floating", "integer", "sparse", "cuda-core")
 _SECOND_US = 1_000_000
+_FINE = 10**30
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,14 @@ class Errors:
 
     ``below`` and ``above`` are the half-widths of the sampling error, ``slack`` what the high end allows for in edges
     and gaps beyond the estimate, ``None`` where no peak bounds it. In ``hideouts`` a metric may have been that was
-    never seen.
+    never seen, with ``hidden_rate`` counts a microsecond. All metrics of a group share these places.
     """
 
     below: float = 0.0
     above: float = 0.0
     slack: int | None = 0
     hideouts: tuple[Hideout, ...] = ()
+    hidden_rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,10 @@ def survey(context: Context) -> tuple[Estimate, ...]:
     return tuple(estimates)
 
 
+Chosen = Sequence[tuple[int, Estimate]]
+"""Estimates, each with the number of the survey that it is of."""
+
+
 def total(surveys: Iterable[Sequence[Estimate]], wanted: Callable[[Metric], bool] = is_floating) -> Total:
     """The operations of all wanted metrics in the surveys of one or more contexts: by default every floating-point one.
 
@@ -142,20 +149,29 @@ def total(surveys: Iterable[Sequence[Estimate]], wanted: Callable[[Metric], bool
     their sum cannot err by more. Those of different groups and contexts come from independent draws: the root of the
     sum of their squares. What edges and gaps may hold is added. What was never seen is limited for all of it together.
     """
-    chosen = [(number, e) for number, estimates in enumerate(surveys) for e in estimates if wanted(e.metric)]
+    return total_of([(number, e) for number, estimates in enumerate(surveys) for e in estimates if wanted(e.metric)])
+
+
+def total_of(chosen: Chosen) -> Total:
+    """The same of estimates that were chosen already."""
     below: dict[tuple[int, int], float] = {}
     above: dict[tuple[int, int], float] = {}
     measured = rotation = gaps = slack = 0
     bounded = True
     for number, estimate in chosen:
-        key, weight, errors = (number, estimate.group), estimate.metric.weight, estimate.errors
-        measured += weight * estimate.measured
-        rotation += weight * estimate.rotation
-        gaps += weight * estimate.gaps
-        below[key] = below.get(key, 0.0) + weight * errors.below
-        above[key] = above.get(key, 0.0) + weight * errors.above
-        slack += weight * (errors.slack or 0)
-        bounded = bounded and errors.slack is not None
+        weight, errors = estimate.metric.weight, estimate.errors
+        if estimate.measured:
+            measured += weight * estimate.measured
+            rotation += weight * estimate.rotation
+            gaps += weight * estimate.gaps
+        if errors.below or errors.above:
+            key = (number, estimate.group)
+            below[key] = below.get(key, 0.0) + weight * errors.below
+            above[key] = above.get(key, 0.0) + weight * errors.above
+        if errors.slack is None:
+            bounded = False
+        else:
+            slack += weight * errors.slack
     unseen = math.ceil(hidden(_joint_hideouts(chosen)))
     high = measured + rotation + gaps + math.ceil(_root(above)) + slack + unseen
     return Total(
@@ -170,29 +186,36 @@ def total(surveys: Iterable[Sequence[Estimate]], wanted: Callable[[Metric], bool
     )
 
 
-def _mean_share(chosen: Sequence[tuple[int, Estimate]], share: Callable[[Estimate], Fraction]) -> Fraction:
-    """By operations; where there are none, that of the metric which was looked for least."""
-    operations = sum(e.metric.weight * e.value for _, e in chosen)
-    if operations == 0:
-        return min((share(e) for _, e in chosen), default=Fraction(0))
-    return sum((e.metric.weight * e.value * share(e) for _, e in chosen), Fraction(0)) / operations
+def _mean_share(chosen: Chosen, share_of: Callable[[Estimate], Fraction]) -> Fraction:
+    """By operations; where there are none, that of the metric which was looked for least.
+
+    Rounded down to 10^-30: the exact sum of many fractions has a denominator of as many digits as all of theirs.
+    """
+    operations = parts = 0
+    for _, estimate in chosen:
+        if estimate.measured:  # else nothing was extrapolated either
+            number, share = estimate.metric.weight * estimate.value, share_of(estimate)
+            operations += number
+            parts += number * _FINE * share.numerator // share.denominator
+    if operations:
+        return Fraction(parts, operations * _FINE)
+    return min((share_of(estimate) for _, estimate in chosen), default=Fraction(0))
 
 
 def _root(widths: dict[tuple[int, int], float]) -> float:
     return math.sqrt(sum(width * width for width in widths.values()))
 
 
-def _joint_hideouts(chosen: Sequence[tuple[int, Estimate]]) -> list[Hideout]:
+def _joint_hideouts(chosen: Chosen) -> list[Hideout]:
     """Of all metrics. Those of one group share their places, and the GPU has room for one of them at its peak."""
-    places: dict[tuple[int, int], list[Hideout]] = {}
+    rates: dict[tuple[int, int], tuple[float, tuple[Hideout, ...]]] = {}
     for number, estimate in chosen:
-        mine = [place.times(estimate.metric.weight) for place in estimate.errors.hideouts]
-        if mine:
-            others = places.get((number, estimate.group), mine)
-            places[number, estimate.group] = [
-                max(a, b, key=lambda p: p.value) for a, b in zip(mine, others, strict=True)
-            ]
-    return [place for of_group in places.values() for place in of_group]
+        errors = estimate.errors
+        if errors.hideouts:
+            key, rate = (number, estimate.group), errors.hidden_rate * estimate.metric.weight
+            if key not in rates or rates[key][0] < rate:
+                rates[key] = rate, errors.hideouts
+    return [place.times(rate) for rate, places in rates.values() for place in places]
 
 
 class _View:
@@ -208,14 +231,25 @@ class _View:
         self._sums = [span.groups.get(index, nothing) for span in spans]
         self._whole = Sums.empty(len(self._group.metrics))
         for stratum in context.strata:
-            self._whole.add(stratum.groups.get(index, nothing))
+            if index in stratum.groups:
+                self._whole.add(stratum.groups[index])
         self._time_us = self._whole.time_us
         self._length_us = max(context.end_us - context.begin_us, self._time_us)
         # What no neighbour's rate is trusted for: a peak bounds it, or nothing.
         self._gaps_us = sum(span.gaps_us for span in spans) if spans else self._length_us
         self._hideouts = self._places()
-        self._strata = joined([sums.windows for sums in self._sums], WINDOWS_OF_STRATUM)
-        self._seen = [self._saw(stratum) for stratum in self._strata]
+        self._unseen_us = sum(place.time_us for place in self._hideouts)
+        self._hidden_us = hidden(self._hideouts)
+        self._time_share = Fraction(self._time_us, self._length_us) if self._length_us else Fraction(0)
+        self._cycles_share = self._share_of_cycles()
+
+    @cached_property
+    def _strata(self) -> list[range]:
+        return joined([sums.windows for sums in self._sums], WINDOWS_OF_STRATUM)
+
+    @cached_property
+    def _seen(self) -> list[Seen]:
+        return [self._saw(stratum) for stratum in self._strata]
 
     def estimate(self, number: int) -> Estimate:
         """Of the metric with this index."""
@@ -228,7 +262,8 @@ class _View:
         seen = measured + extrapolated.rotation
         high = None
         if errors.slack is not None:
-            high = seen + math.ceil(errors.above) + gaps + errors.slack + math.ceil(hidden(errors.hideouts))
+            unseen = math.ceil(errors.hidden_rate * self._hidden_us)
+            high = seen + math.ceil(errors.above) + gaps + errors.slack + unseen
         return Estimate(
             metric=metric,
             group=self._index,
@@ -240,15 +275,14 @@ class _View:
             low=max(measured, seen - math.ceil(errors.below)),
             high=high,
             upper_limit=None if measured else high,
-            time_share=Fraction(self._time_us, self._length_us) if self._length_us else Fraction(0),
-            cycles_share=self._cycles_share(),
+            time_share=self._time_share,
+            cycles_share=self._cycles_share,
             errors=errors,
         )
 
     def _errors(self, extrapolated: Extrapolated, peak: int | None) -> Errors:
         rotation = extrapolated.rotation
-        unseen_us = sum(place.time_us for place in self._hideouts)
-        rest = rotation * hidden(self._hideouts) / unseen_us if unseen_us else 0.0
+        rest = rotation * self._hidden_us / self._unseen_us if self._unseen_us else 0.0
         slack: int | None = extrapolated.edges
         if not extrapolated.linked:
             slack = None if peak is None else _at_peak(peak, self._length_us - self._time_us)
@@ -262,13 +296,12 @@ class _View:
 
     def _limits(self, peak: int | None) -> Errors:
         """Of a metric of which only zeros were seen, if at all."""
-        unseen_us = self._gaps_us + sum(place.time_us for place in self._hideouts)
-        if unseen_us == 0:
+        if self._gaps_us + self._unseen_us == 0:
             return Errors()
         if peak is None:
             return Errors(slack=None)
-        places = tuple(place.times(peak / _SECOND_US) for place in self._hideouts)
-        return Errors(slack=_at_peak(peak, self._gaps_us), hideouts=places)
+        slack = _at_peak(peak, self._gaps_us)
+        return Errors(slack=slack, hideouts=self._hideouts, hidden_rate=peak / _SECOND_US)
 
     def _places(self) -> tuple[Hideout, ...]:
         """Where no window of the group was, with edges and without gaps.
@@ -287,7 +320,7 @@ class _View:
                     places.append(Hideout(share * span.slots / open_us, unseen_us, 1.0))
         return tuple(places)
 
-    def _cycles_share(self) -> Fraction:
+    def _share_of_cycles(self) -> Fraction:
         cycles = sum(span.cycles + span.patched_cycles for span in self._spans)
         if self._group.is_patched:
             mine = sum(span.patched_cycles for span in self._spans)

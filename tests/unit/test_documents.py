@@ -24,7 +24,9 @@ def test_links_within_the_repository_lead_somewhere(document: object) -> None:
             assert (document.parent / link.partition("#")[0]).exists(), link  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("command", ["wrap", "check", "report", "merge", "plan", "doctor", "estimate"])
+@pytest.mark.parametrize(
+    "command", ["wrap", "check", "report", "merge", "sign", "verify", "plan", "doctor", "estimate"]
+)
 def test_every_option_is_documented(command: str) -> None:
     documented = (REPOSITORY / "docs" / "cli.md").read_text()
     options = set(re.findall(r"--[a-z][a-z-]+", ftprof(command, "--help").stdout)) - {"--help", "--debug", "--version"}

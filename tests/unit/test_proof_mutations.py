@@ -1,0 +1,178 @@
+"""No changed byte of a signed record, its journals or its envelope passes, and the place named is the right one."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from signed_runs import ENVELOPE, FOLDER, RECORD, Evidence, changed_file, contents, evidence_of, new_key, run_folder
+
+from ftprof.proof.holding import Place, fields_by_line
+from ftprof.proof.verification import verify
+
+MUTATIONS = (
+    "change",
+    "bit",
+    "delete",
+    "insert",
+    "truncate",
+    "append",
+    "swap bytes",
+    "double a line",
+    "swap lines",
+    "drop",
+)
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    folder = tmp_path_factory.mktemp("signed")
+    return evidence_of(run_folder(folder / FOLDER), new_key(folder))
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """Of a run whose own ftprof was killed, with a torn journal and one that never got its first line."""
+    folder = tmp_path_factory.mktemp("killed")
+    run = run_folder(folder / FOLDER, ended=False)
+    torn = next(run.glob("*-8-*-counters.journal"))
+    torn.write_bytes(torn.read_bytes() + b'{"half')
+    (run / "none.journal").write_bytes(b'{"ki')
+    return evidence_of(run, new_key(folder), now_us=123_456_789)
+
+
+def mutated(original: bytes, kind: str, chance: random.Random) -> bytes:
+    at = chance.randrange(len(original))
+    byte = bytes([chance.randrange(256)])
+    if kind == "change":
+        return original[:at] + byte + original[at + 1 :]
+    if kind == "bit":
+        return original[:at] + bytes([original[at] ^ 1 << chance.randrange(8)]) + original[at + 1 :]
+    if kind == "delete":
+        return original[:at] + original[at + chance.choice((1, 1, 1, 7)) :]
+    if kind == "insert":
+        return original[:at] + byte + original[at:]
+    if kind == "truncate":
+        return original[:at]
+    if kind == "append":
+        return original + bytes(chance.choices(b'\n {}",:x0', k=chance.randrange(1, 4)))
+    if kind == "swap bytes":
+        other = chance.randrange(len(original))
+        low, high = min(at, other), max(at, other)
+        middle = original[low + 1 : high] + original[low : low + 1] if low < high else b""
+        return original[:low] + original[high : high + 1] + middle + original[high + 1 :]
+    lines = original.splitlines(keepends=True)
+    number = chance.randrange(len(lines))
+    if kind == "double a line":
+        lines.insert(number, lines[number])
+    elif kind == "swap lines":
+        other = chance.randrange(len(lines))
+        lines[number], lines[other] = lines[other], lines[number]
+    else:
+        del lines[number]
+    return b"".join(lines)
+
+
+def first_difference_at(original: bytes, changed: bytes) -> int:
+    pairs = zip(original, changed, strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(original), len(changed)))
+
+
+def check_place(evidence: Evidence, name: str, changed: bytes, place: Place) -> None:
+    original = contents(evidence)[name]
+    at = first_difference_at(original, changed)
+    line = original.count(b"\n", 0, at) + 1
+    assert place.file == (name if name in (RECORD, ENVELOPE) else f"{FOLDER}/{name}")
+    if name == RECORD:
+        fields = [*fields_by_line(json.loads(original)), ""]
+        assert (place.line, place.field) == (line, fields[line - 1] or None)
+    elif name == ENVELOPE:
+        check_field_of_envelope(original, at, place)
+    elif name.endswith(".journal") and original.count(b"\n"):
+        assert place.line == line
+
+
+def check_field_of_envelope(original: bytes, at: int, place: Place) -> None:
+    """Where a field is named, it is the one with the changed byte, or one that lies behind what the change tore off."""
+    names = {"payload": b'"payload":', "payloadType": b'"payloadType":', "signatures": b'"signatures":'}
+    begins = {name: original.index(key) for name, key in names.items()}
+    inside = [name for name, begin in begins.items() if begin <= at]
+    assert place.line in (1, 2)
+    if place.field is not None:
+        assert any(part.startswith(inside[-1] if inside else "payload") for part in place.field.split(" or "))
+
+
+def mutations(evidence: Evidence, number: int, seed: int) -> list[tuple[str, str, bytes]]:
+    chance = random.Random(seed)
+    files = contents(evidence)
+    found: list[tuple[str, str, bytes]] = []
+    while len(found) < number:
+        name, kind = chance.choice(sorted(files)), MUTATIONS[len(found) % len(MUTATIONS)]
+        changed = mutated(files[name], kind, chance)
+        if changed != files[name]:
+            found.append((name, kind, changed))
+    return found
+
+
+@pytest.mark.parametrize("which", ["signed", "killed"])
+def test_what_was_not_changed_holds(which: str, request: pytest.FixtureRequest) -> None:
+    found = verify(request.getfixturevalue(which))
+    assert found.holds, found.checks
+    assert [check.name for check in found.checks][:7] == [
+        "envelope", "signature", "record", "journals", "sums", "remade",
+        "verdicts" if which == "signed" else "the run's end",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("which", ["signed", "killed"])
+def test_every_kind_of_change_is_found_at_its_place(which: str, request: pytest.FixtureRequest) -> None:
+    evidence = request.getfixturevalue(which)
+    for name, kind, changed in mutations(evidence, 60, seed=1):
+        found = verify(changed_file(evidence, name, changed))
+        assert not found.holds, (name, kind)
+        assert found.place is not None
+        if which == "signed" or name != RECORD:
+            check_place(evidence, name, changed, found.place)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("which", ["signed", "killed"])
+def test_20000_changes_are_found(which: str, seed: int, request: pytest.FixtureRequest) -> None:
+    """In all, over both runs and the seeds."""
+    evidence = request.getfixturevalue(which)
+    passed = [
+        (name, kind, first_difference_at(contents(evidence)[name], changed))
+        for name, kind, changed in mutations(evidence, 2500, seed=100 + seed)
+        if verify(changed_file(evidence, name, changed)).holds
+    ]
+    assert passed == []
+
+
+def test_a_whole_file_that_is_gone_or_came_is_found(signed: Evidence) -> None:
+    assert signed.journals is not None
+    for name in signed.journals:
+        rest = {other: content for other, content in signed.journals.items() if other != name}
+        found = verify(Evidence(**{**vars(signed), "journals": rest}))
+        assert found.place == Place(f"{FOLDER}/{name}")
+    more = {**signed.journals, "z.journal": next(iter(signed.journals.values()))}
+    assert verify(Evidence(**{**vars(signed), "journals": more})).place == Place(f"{FOLDER}/z.journal")
+
+
+@pytest.mark.parametrize("name", ["record", "journal"])
+def test_without_an_envelope_changes_are_found_by_the_digest_the_chains_and_the_record_made_anew(
+    signed: Evidence, name: str
+) -> None:
+    """All but bytes behind a journal's last whole line, which no chain has: that they are there is said."""
+    bare = Evidence(**{**vars(signed), "envelope": None, "public_key": None})
+    assert verify(bare).holds
+    for file, kind, changed in mutations(bare_contents(bare), 60, seed=2):
+        if (file == RECORD) != (name == "record") or file in (ENVELOPE, "failures.txt"):
+            continue
+        found = verify(changed_file(bare, file, changed))
+        assert not found.holds or "torn lines" in [check.name for check in found.checks], (file, kind)
+
+
+def bare_contents(bare: Evidence) -> Evidence:
+    return Evidence(**{**vars(bare), "envelope": b"{}"})
