@@ -23,6 +23,7 @@ from ftprof.record.run_files import RunFiles
 INPUTS = {
     "pretrain_flops_low": "84000000000000000000000", "pretrain_flops_high": "84000000000000000000000",
     "pretrain_source": "given with --pretrain-flops", "base_model": None, "systemic_risk": None, "gpai": True,
+    "claims": {"deduct": ["recompute", "evaluate"], "generated_flops": "0", "public_generation": False},
 }  # fmt: skip
 RECORD, ENVELOPE, FOLDER = "record.json", "record.intoto.json", "run"
 
