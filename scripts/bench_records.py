@@ -29,8 +29,8 @@ import sample_runs
 Figures = dict[str, dict[str, float]]
 
 
-def measure(command: Sequence[str], source: Path | None) -> tuple[float, float]:
-    """Seconds, and MiB of the largest process of the command."""
+def measure(command: Sequence[str], source: Path | None) -> tuple[float, float, float]:
+    """Seconds by the clock and of processor time, and MiB of the largest process of the command."""
     environment = {**os.environ, **({"PYTHONPATH": str(source)} if source else {})}
     began = time.perf_counter()
     pid = os.posix_spawn(sys.executable, [sys.executable, "-P", "-m", "ftprof", *command], environment,
@@ -39,7 +39,7 @@ def measure(command: Sequence[str], source: Path | None) -> tuple[float, float]:
     code = os.waitstatus_to_exitcode(status)
     if code not in (0, 3, 4, 5):
         sys.exit(f"ftprof {' '.join(command)} ended with {code}")
-    return time.perf_counter() - began, usage.ru_maxrss / 1024
+    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -57,15 +57,16 @@ class Bench:
 
     def of(self, name: str, command: Callable[[str], list[str]], unit: str = "s") -> Figures:
         """``command`` takes the version's own mark, for what it reads and writes."""
-        found: dict[str, list[tuple[float, float]]] = {mark: [] for mark in self.versions}
+        found: dict[str, list[tuple[float, float, float]]] = {mark: [] for mark in self.versions}
         for _ in range(self.rounds * (4 if unit == "ms" else 1)):
             for mark, source in self.versions.items():
                 found[mark].append(measure(command(mark), source))
         scale = 1e3 if unit == "ms" else 1.0
         figures: Figures = {}
         for mark, both in found.items():
-            figures[f"{mark}{name}, {unit}"] = spread([seconds * scale for seconds, _ in both])
-            figures[f"{mark}{name}, largest process, MiB"] = spread([mib for _, mib in both])
+            figures[f"{mark}{name}, {unit}"] = spread([clock * scale for clock, _, _ in both])
+            figures[f"{mark}{name}, processor time, {unit}"] = spread([used * scale for _, used, _ in both])
+            figures[f"{mark}{name}, largest process, MiB"] = spread([mib for _, _, mib in both])
         return figures
 
     def record(self, run: Path, mark: str) -> str:

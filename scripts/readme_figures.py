@@ -25,7 +25,8 @@ def table(evidence: dict[str, dict[str, dict[str, float]]]) -> str:
         rows.append(f"| {name} | {values} | {figure['rounds']:.0f} |")
     conditions = evidence["conditions"]
     where = f"{conditions['processor']}; {conditions['system']}; Python {conditions['python']}"
-    return "\n".join([*rows, "", f"Conditions: {where}; torch {conditions['torch']}; {conditions['date']}."]) + "\n"
+    also = "".join(f"; {name} {conditions[name]}" for name in ("torch", "load") if name in conditions)
+    return "\n".join([*rows, "", f"Conditions: {where}{also}; {conditions['date']}."]) + "\n"
 
 
 def with_figures(readme: str) -> str:

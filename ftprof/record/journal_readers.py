@@ -12,7 +12,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -70,15 +70,16 @@ class _Reader:
         command = [sys.executable, "-I", "-c", _PROGRAM.format(repr(paths))]  # nothing of the current directory
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         stdin = self._pipe(self._process.stdin)
-        stdin.write(self._work)
-        stdin.close()
+        with suppress(BrokenPipeError):  # it is gone already, which ``take`` will say
+            stdin.write(self._work)
+            stdin.close()
         return self
 
     def take(self) -> list[Journal | None]:
         """Its next chunk. Raises what reading it raised."""
         try:
             found = pickle.load(self._pipe(self._process.stdout))  # of a process of our own
-        except EOFError as error:
+        except (EOFError, pickle.UnpicklingError) as error:
             code = self._process.wait()
             raise FtprofError(f"a process that read journals ended with {code}; is there enough memory?") from error
         if isinstance(found, FtprofError):
