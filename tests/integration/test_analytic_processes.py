@@ -29,7 +29,14 @@ def test_a_plain_product_is_counted_exactly(wrap_python: Run) -> None:
     assert run.flops == 5 * MM
     assert run.record["complete"] is True
     assert run.record["counts"] == [
-        {"operator": "aten.mm", "precision": "fp32", "device": "cpu", "calls": "5", "flops": str(5 * MM)}
+        {
+            "operator": "aten.mm",
+            "precision": "fp32",
+            "device": "cpu",
+            "phase": "train",
+            "calls": "5",
+            "flops": str(5 * MM),
+        }
     ]
     assert run.record["low"] == run.record["high"] == run.record["flops"]
 
