@@ -27,6 +27,7 @@ from pathlib import Path
 import sample_runs
 
 Figures = dict[str, dict[str, float]]
+BEFORE = "before: "
 
 
 def measure(command: Sequence[str], source: Path | None) -> tuple[float, float, float]:
@@ -51,7 +52,7 @@ class Bench:
 
     def __init__(self, rounds: int, base: Path | None, folder: Path, whole_plan: bool) -> None:
         self.rounds = rounds
-        self.versions: dict[str, Path | None] = {"": None, **({"before: ": base} if base else {})}
+        self.versions: dict[str, Path | None] = {"": None, **({BEFORE: base} if base else {})}
         self.folder = folder
         self.plan = sample_runs.whole_plan() if whole_plan else sample_runs.small_plan()
 
@@ -109,6 +110,13 @@ def bench_day(bench: Bench) -> Figures:
 BENCHES = {"check": bench_check, "windows": bench_windows, "day": bench_day}
 
 
+def parted(figures: Figures) -> dict[str, Figures]:
+    """Those of this version, and those of the other one where there is one."""
+    own = {name: figure for name, figure in figures.items() if not name.startswith(BEFORE)}
+    before = {name.removeprefix(BEFORE): figure for name, figure in figures.items() if name.startswith(BEFORE)}
+    return {"figures": own, **({"before": before} if before else {})}
+
+
 def conditions() -> dict[str, str]:
     cpuinfo = Path("/proc/cpuinfo").read_text()
     cpu = next((line.partition(":")[2].strip() for line in cpuinfo.splitlines() if "model name" in line), "")
@@ -142,7 +150,7 @@ def main() -> None:
         row = " | ".join(f"{figure[key]:.3g}" for key in ("median", "min", "max"))
         print(f"| {name} | {row} | {figure['rounds']:.0f} |")
     if arguments.output:
-        arguments.output.write_text(json.dumps({"conditions": about, "figures": figures}, indent=1) + "\n")
+        arguments.output.write_text(json.dumps({"conditions": about, **parted(figures)}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
