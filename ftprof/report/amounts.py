@@ -29,7 +29,7 @@ def order_of_magnitude(flops: Fraction | int) -> int:
 
 
 def two_digits(number: Fraction) -> str:
-    """Two significant figures as a decimal where that is short (``0.034``, ``3.4``, ``340``), else as a power of ten."""
+    """Two significant figures as a decimal where that is short (``0.034``, ``340``), else as a power of ten."""
     if number == 0:
         return "0"
     if not _DECIMAL_FROM <= number < _DECIMAL_TO:

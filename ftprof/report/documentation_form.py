@@ -14,9 +14,9 @@ from ftprof.report.methodology import methodology
 from ftprof.report.run_use import DeviceType, RunUse, run_use
 
 WORDING = (
-    "The official wording of the form was not checked: the names of the fields, who reads which, and how they are rounded "
-    "follow public copies of it. Compare them with the form before you send it. The figures are of this record alone; add "
-    "other runs of the same modification (ftprof merge)."
+    "The official wording of the form was not checked: the names of the fields, who reads which, and how they are "
+    "rounded follow public copies of it. Compare them with the form before you send it. The figures are of this record "
+    "alone; add other runs of the same modification (ftprof merge)."
 )
 NCAS = "national competent authorities"
 AIO = "AI Office"
@@ -31,9 +31,9 @@ BY_YOU = (
 )
 _TIME, _COMPUTE, _ENERGY = "Training time", "Amount of computation used for training", "Energy used for training"
 _ENERGY_METHOD = (
-    "The difference of the GPUs' own counters of energy (NVML total energy consumption, of the whole GPU whoever else used "
-    "it) from when the run was first seen on a GPU until it was last seen there, looked at once a second. The rest of the "
-    "machine, cooling and networks are not in it."
+    "The difference of the GPUs' own counters of energy (NVML total energy consumption, of the whole GPU whoever else "
+    "used it) from when the run was first seen on a GPU until it was last seen there, looked at once a second. The "
+    "rest of the machine, cooling and networks are not in it."
 )
 
 
@@ -79,7 +79,9 @@ def _time_value(run: JudgedRun, use: RunUse) -> FormField:
     wall = f"{day_text(use.wall_us)} of wall-clock time" if use.wall_us else _unknown_end(use)
     lines = [wall, *(_hardware(kind) for kind in use.types)]
     if not use.types:
-        processors = sorted({str(device.get("name") or "") for p in run.record.processes for device in p.devices} - {""})
+        processors = sorted(
+            {str(device.get("name") or "") for p in run.record.processes for device in p.devices} - {""}
+        )
         names = f" (devices of its processes: {', '.join(processors[:3])})" if processors else ""
         lines.append(f"hardware days: no GPU was seen in use{names}; to be filled in by you")
     return FormField(_TIME, (AIO,), tuple(lines), known=bool(use.wall_us))

@@ -17,7 +17,7 @@ from ftprof.report.run_use import run_use
 from ftprof.report.verdict_text import NOT_ADVICE, share_text
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&@]|:(?=[/\w])|^[-+=])")
-_BEFORE_DOT = re.compile(r"(?i)(^\d+|www)(?=[.)])")
+_BEFORE_DOT = re.compile(r"(?i)(^\d+(?=[.)](?:\s|$))|www(?=\.))")
 _MOST_REASONS = 5
 
 

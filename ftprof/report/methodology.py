@@ -65,8 +65,8 @@ def _method(record: Record) -> Iterator[str]:
         versions = first_of(_software(record, "torch"), _MOST_NAMES) or "not known"
         yield (
             f"The compute is an estimate: each call of an operator with a known formula was seen while {processes} ran "
-            f"({count_text(calls, 'call')}; PyTorch {versions}), and its operations were computed from the shapes of its "
-            f"inputs. Operators: {first_of(record.by_operator, _MOST_NAMES)}. {EQUAL}"
+            f"({count_text(calls, 'call')}; PyTorch {versions}), and its operations were computed from the shapes of "
+            f"its inputs. Operators: {first_of(record.by_operator, _MOST_NAMES)}. {EQUAL}"
         )
     elif record.method == "gpm" and record.interval.value is not None:
         yield (
@@ -75,8 +75,8 @@ def _method(record: Record) -> Iterator[str]:
         )
     elif record.method == "peak-bound" and record.interval.value is not None:
         yield (
-            "The compute is an upper bound, no estimate: the time for which the run used each GPU, at the highest SM clock "
-            "and the fastest rate of its chip (sparse tensor products and CUDA cores together)."
+            "The compute is an upper bound, no estimate: the time for which the run used each GPU, at the highest SM "
+            "clock and the fastest rate of its chip (sparse tensor products and CUDA cores together)."
         )
     else:
         yield "Nothing could be counted, so there is no figure."
@@ -98,8 +98,8 @@ def _counters(record: Record, processes: str) -> Iterator[str]:
     total = sum(row.flops for row in parts)
     rotation, gaps = sum(row.rotation for row in parts), sum(row.gaps for row in parts)
     yield (
-        f"Coverage: {coverage_line(record)}. Of the figure, {percent_text(rotation, total)} is extrapolated to windows that "
-        f"counted other units and {percent_text(gaps, total)} to the gaps between windows; the rest is measured."
+        f"Coverage: {coverage_line(record)}. Of the figure, {percent_text(rotation, total)} is extrapolated to windows "
+        f"that counted other units and {percent_text(gaps, total)} to the gaps between windows; the rest is measured."
     )
 
 
@@ -120,8 +120,8 @@ def _error(run: JudgedRun) -> Iterator[str]:
         yield f"The compute is at least {flop_text(amount.low)}; {error_text(run)}."
     elif amount.low != amount.high:
         yield (
-            f"The compute lies between {flop_text(amount.low)} and {flop_text(amount.high)}, or {error_text(run)} of the "
-            f"figure. {MARGIN}"
+            f"The compute lies between {flop_text(amount.low)} and {flop_text(amount.high)}, or {error_text(run)} of "
+            f"the figure. {MARGIN}"
         )
     else:
         yield f"The figure is {error_text(run)}. {MARGIN}"
@@ -161,7 +161,9 @@ def _incomplete(record: Record) -> Iterator[str]:
     if not record.complete:
         more = len(record.reasons) - _MOST_REASONS
         listed = "; ".join(reason.rstrip(".") for reason in record.reasons[:_MOST_REASONS]) or "no reason is recorded"
-        yield f"The record is incomplete: {listed}" + (f"; and {more:,} more reasons in the record." if more > 0 else ".")
+        yield f"The record is incomplete: {listed}" + (
+            f"; and {more:,} more reasons in the record." if more > 0 else "."
+        )
 
 
 def value_text(value: Fraction | None) -> str:
