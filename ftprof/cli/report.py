@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ftprof.cli.check import Answer, check_record
-from ftprof.cli.output import printable, write_stdout
+from ftprof.cli.output import harmless, printable, write_stdout
 from ftprof.cli.policy_options import PolicyOptions, refuse_separator
 from ftprof.errors import FtprofError, UsageProblem
 
@@ -45,8 +45,7 @@ def command(record: Path, form: str, output: str | None) -> int:
     if output is None:
         write_stdout(text if form in _ASCII else printable(sys.stdout, text))
         return 0
-    # Text that no file can hold (a half of a surrogate pair) comes out of a record as a question mark.
-    content = (text.rstrip("\n") + "\n").encode("utf-8", "replace")
+    content = f"{text if form in _ASCII else harmless(text)}\n".encode()
     try:
         with Path(output).open("xb") as file:
             file.write(content)
@@ -61,7 +60,7 @@ def _report(form: str, record: Record, answer: Answer) -> str:
     if form == "json":
         verdicts = tuple(verdict.to_json() for verdict in answer.verdicts)
         return json.dumps(record.judged(record.policy_inputs, verdicts, answer.basis.to_json()).to_json(), indent=1)
-    run = _judged_run(record, answer)
+    run = judged_run(record, answer)
     if form == "html":
         from ftprof.report.html.page import html_report
 
@@ -81,7 +80,8 @@ def _report(form: str, record: Record, answer: Answer) -> str:
     return f"{report_text(record, answer.to_text().splitlines())}\n\n{form_text(documentation_form(run))}"
 
 
-def _judged_run(record: Record, answer: Answer) -> JudgedRun:
+def judged_run(record: Record, answer: Answer) -> JudgedRun:
+    """What the reports need of a record and the answer on it."""
     from ftprof.report.judged_run import JudgedRun
 
     return JudgedRun(

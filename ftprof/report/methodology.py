@@ -10,7 +10,7 @@ from ftprof.record.comparison import comparisons
 from ftprof.record.counted_context import FLOATING
 from ftprof.record.phase_amounts import SHARE_ERROR
 from ftprof.record.record import COUNTER_METHODS, Record
-from ftprof.report.amounts import count_text, first_of, flop_text, percent_text
+from ftprof.report.amounts import count_text, first_of, flop_text, percent_text, two_digits
 from ftprof.report.counters_text import coverage_line
 from ftprof.report.judged_run import JudgedRun
 from ftprof.report.run_text import uncounted_text
@@ -130,8 +130,9 @@ def _error(run: JudgedRun) -> Iterator[str]:
 def _beside(record: Record) -> Iterator[str]:
     for row in comparisons(record.interval, record.cross_checks):
         if row["ratio"] is not None:
+            ratio = two_digits(Fraction(row["ratio"]))
             says = f" {row['says']}." if row["says"] else ""
-            yield f"Beside it, the method {row['method']} gives {row['ratio']} times the figure.{says}"
+            yield f"Beside it, the method {row['method']} gives {ratio} times the figure.{says}"
         elif row["says"]:
             yield f"Beside it, the method {row['method']}: {row['says']}."
 
@@ -164,8 +165,3 @@ def _incomplete(record: Record) -> Iterator[str]:
         yield f"The record is incomplete: {listed}" + (
             f"; and {more:,} more reasons in the record." if more > 0 else "."
         )
-
-
-def value_text(value: Fraction | None) -> str:
-    """A figure that may be missing."""
-    return "nothing counted" if value is None else flop_text(value)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ftprof.cli.check import check_record
 from ftprof.cli.policy_options import PolicyOptions
-from ftprof.cli.report import _judged_run
+from ftprof.cli.report import judged_run
 from ftprof.policy.claims import Claims
 from ftprof.policy.inputs import PolicyInputs
 from ftprof.record.counted import EstimateRow, PrecisionRow
@@ -47,8 +47,8 @@ def process(number: int, flops: int, method: str = "counters", host: str = "node
     device = {"device": f"cuda:{number % 8}", "name": H200, "uuid": uuid(number)}
     whole = ProcessRecord(
         ProcessIdentity(host, "0d7e2c1a", 1000 + number, 4711), method, flops, 240, BEGAN_US, BEGAN_US + HOUR_US,
-        "exit", {"rank": number, "world_size": 8}, software, (device,), f"{host}-0d7e2c1a-{1000 + number}-4711.journal", 612,
-        f"{number:064x}",
+        "exit", {"rank": number, "world_size": 8}, software, (device,),
+        f"{host}-0d7e2c1a-{1000 + number}-4711.journal", 612, f"{number:064x}",
     )  # fmt: skip
     return replace(whole, **changes)
 
@@ -269,6 +269,29 @@ def declared() -> Record:
     return analytic(policy_inputs=inputs.to_json())
 
 
+def hostile() -> Record:
+    """Texts that are long, without a blank, written from right to left, or would be markup."""
+    long = "x" * 400
+    markup = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
+    cpu = {"device": markup, "name": long}
+    flops = 10**59 - 1
+    work = Timeline()
+    work.add(BEGAN_US, BEGAN_US + HOUR_US, flops)
+    return analytic(
+        interval=Interval(flops, flops, None),
+        complete=False,
+        reasons=(markup, long, "\u05d0" * 200, "\u202e reversed"),
+        runs=(run_info(long, command=("python", markup, long), ended_us=None),),
+        processes=(process(1, flops, "analytic", host=long, devices=(cpu,), rank=None, journal=long),),
+        counts={Cell(long, markup, long): (1, flops)},
+        uncounted={UncountedWork("triton", long, markup): 10**59},
+        unwatched=(long, markup),
+        policy_inputs=PolicyInputs(Fraction(1, 3), Fraction(1, 3), markup, long).to_json(),
+        devices=(DeviceUse(long, 1, markup, HOUR_US, 7),),
+        timeline=work,
+    )
+
+
 RECORDS: dict[str, Callable[[], Record]] = {
     "sampled": sampled,
     "analytic": analytic,
@@ -293,4 +316,4 @@ def saved(record: Record, folder: Path) -> Path:
 def judged(record: Record) -> JudgedRun:
     """As the command makes it, from a record that went through its file's form."""
     again = Record.from_json(json.loads(json.dumps(record.to_json())))
-    return _judged_run(again, check_record(again, "record.json", PolicyOptions()))
+    return judged_run(again, check_record(again, "record.json", PolicyOptions()))

@@ -74,7 +74,7 @@ def _devices(record: Record) -> Html:
         cells.append(
             (words(f"{len(others):,} others"), words(flop_text(sum(row.flops or 0 for row in others))), _use(others))
         )
-    return table("By device", ("Device", "FLOP", "Time and energy"), cells)
+    return table("By device", ("Device", "FLOP", "Time and energy"), cells, stack=True)
 
 
 def _device(row: DeviceRow) -> tuple[Html, Html, Html]:

@@ -60,19 +60,25 @@ def figure_with_exact(quantity: Fraction | int, short: str) -> Html:
     return together(tag("b", words(short)), Html("<br>"), exact(quantity))
 
 
-def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Html]], **attributes: str) -> Html:
-    """A table whose first column names its rows; nothing where there is no row."""
-    body = [
-        tag("tr", together(tag("th", first, scope="row"), *(tag("td", cell) for cell in rest))) for first, *rest in rows
-    ]
+def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Html]], stack: bool = False) -> Html:
+    """A table whose first column names its rows; nothing where there is no row.
+
+    On a narrow screen the cells of a ``stack`` lie below each other, each with its column's name. Roles are written
+    out, since a browser forgets that such a thing is a table.
+    """
+    body = [_row(heads, cells) for cells in rows]
     if not body:
         return NOTHING
-    head = tag("tr", together(*(tag("th", words(text), scope="col") for text in heads)))
-    return tag(
-        "table",
-        together(tag("caption", words(caption)), tag("thead", head), tag("tbody", together(*body))),
-        **attributes,
-    )
+    columns = (tag("th", words(text), scope="col", role="columnheader") for text in heads)
+    head = tag("thead", tag("tr", together(*columns), role="row"), role="rowgroup")
+    content = together(tag("caption", words(caption)), head, tag("tbody", together(*body), role="rowgroup"))
+    return tag("table", content, role="table", class_="stack" if stack else "plain")
+
+
+def sentence(text: str, **attributes: str) -> Html:
+    """A paragraph of one sentence. Its first word gets a capital unless it is a name with digits, such as bf16."""
+    first = text.partition(" ")[0].rstrip(",;:")
+    return paragraph(f"{text[:1].upper()}{text[1:]}." if first.isalpha() else f"{text}.", **attributes)
 
 
 def definitions(pairs: Iterable[tuple[str, Html]], **attributes: str) -> Html:
@@ -99,6 +105,12 @@ def bar(part: int, whole: int) -> Html:
 def lines(parts: Iterable[Html]) -> Html:
     """Pieces of text, each on a line of its own."""
     return Html("<br>".join(part for part in parts if part))
+
+
+def _row(heads: Sequence[str], cells: Sequence[Html]) -> Html:
+    first, *rest = cells
+    others = (tag("td", cell, role="cell", data_head=plain(head)) for head, cell in zip(heads[1:], rest, strict=True))
+    return tag("tr", together(tag("th", first, scope="row", role="rowheader"), *others), role="row")
 
 
 def _groups(digits: str) -> list[str]:

@@ -35,7 +35,7 @@ def figures_section(run: JudgedRun) -> Html:
     return section(
         "figures",
         "The two figures",
-        table("Floating-point operations; a multiply-add is two", ("Figure", "FLOP", "Interval"), rows),
+        table("Floating-point operations; a multiply-add is two", ("Figure", "FLOP", "Interval"), rows, stack=True),
         paragraph(f"Error of the executed figure: {error_text(run)}."),
         _parts(run),
     )
@@ -69,6 +69,7 @@ def _parts(run: JudgedRun) -> Html:
         "What makes the difference",
         ("Part", "FLOP", "How it is known"),
         ((_part_name(part), _part_value(part), _part_basis(part)) for part in run.basis.parts),
+        stack=True,
     )
 
 

@@ -9,9 +9,21 @@ from ftprof.quantity import two_figures
 from ftprof.record.comparison import comparisons
 from ftprof.record.counted import PrecisionRow
 from ftprof.record.record import Record
-from ftprof.report.amounts import flop_text
+from ftprof.report.amounts import flop_text, two_digits
 from ftprof.report.counters_text import name_of, percent
-from ftprof.report.html.elements import NOTHING, Html, exact, lines, paragraph, section, table, tag, together, words
+from ftprof.report.html.elements import (
+    NOTHING,
+    Html,
+    exact,
+    lines,
+    paragraph,
+    section,
+    sentence,
+    table,
+    tag,
+    together,
+    words,
+)
 from ftprof.report.run_text import METHOD_MEANING, coverage_text, uncounted_text
 
 _MOST_ROWS = 16
@@ -25,7 +37,7 @@ def methods_section(record: Record) -> Html:
     return section(
         "methods",
         "Methods side by side",
-        table("Figures of the same run", ("Method", "FLOP", "Beside the figure"), rows),
+        table("Figures of the same run", ("Method", "FLOP", "Beside the figure"), rows, stack=True),
         alone,
     )
 
@@ -35,18 +47,18 @@ def coverage_section(record: Record) -> Html:
     return section(
         "coverage",
         "Coverage",
-        paragraph(f"{coverage_text(record)[:1].upper()}{coverage_text(record)[1:]}."),
+        sentence(coverage_text(record)),
         table(
             "What hardware counters saw of each precision",
             ("Precision", "Operations", "Counted in"),
             (_precision(row) for row in record.precisions),
+            stack=True,
         ),
     )
 
 
 def uncounted_section(record: Record) -> Html:
     """What did work and is not in the figure."""
-    text = uncounted_text(record)
     works = sorted(record.uncounted.items(), key=lambda item: (item[0].family is None, -item[1], item[0].name))
     rows = [
         (
@@ -64,8 +76,8 @@ def uncounted_section(record: Record) -> Html:
     return section(
         "uncounted",
         "What was not counted",
-        paragraph(f"{text[:1].upper()}{text[1:]}."),
-        table("Work without a figure", ("Work", "Kind", "Calls"), rows),
+        sentence(uncounted_text(record)),
+        table("Work without a figure", ("Work", "Kind", "Calls"), rows, stack=True),
         _unwatched(record),
     )
 
@@ -89,7 +101,7 @@ def _own(record: Record) -> tuple[Html, Html, Html]:
 
 def _other(row: dict[str, Any]) -> tuple[Html, Html, Html]:
     agrees = {True: "agrees", False: "does not agree", None: ""}[row["agrees"]]
-    ratio = "" if row["ratio"] is None else f"{row['ratio']} times the figure"
+    ratio = "" if row["ratio"] is None else f"{two_digits(Fraction(row['ratio']))} times the figure"
     first = ", ".join(part for part in (ratio, agrees) if part) or "not comparable"
     says = NOTHING if not row["says"] else words(f"{row['says']}.")
     return words(METHOD_MEANING[row["method"]]), _span(row), lines((tag("b", words(first)), says))

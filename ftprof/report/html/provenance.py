@@ -89,7 +89,7 @@ def _processes(record: Record) -> Html:
                 words("their journals are in the record"),
             )
         )
-    return table("Processes and the heads of their journals", ("Process", "FLOP", "Journal"), rows)
+    return table("Processes and the heads of their journals", ("Process", "FLOP", "Journal"), rows, stack=True)
 
 
 def _process(process: ProcessRecord) -> tuple[Html, Html, Html]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from ftprof.quantity import two_figures
 from ftprof.record.record import COUNTER_METHODS, Record
 from ftprof.record.timeline import Timeline
-from ftprof.report.amounts import clock_text, moment_text
+from ftprof.report.amounts import clock_text, moment_text, two_digits
 from ftprof.report.html.elements import Html, paragraph, section, tag, together, words
 
 _HEIGHT = 1000
@@ -69,4 +68,4 @@ def _drawing(counts: list[int], text: str) -> Html:
 
 
 def _rate(flops: int, time_us: int) -> str:
-    return f"{two_figures(Fraction(flops * 1_000_000, time_us))} FLOP/s"
+    return f"{two_digits(Fraction(flops * 1_000_000, time_us))} FLOP/s"

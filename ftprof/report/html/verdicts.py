@@ -37,13 +37,15 @@ _MEANING = {
 def verdicts_section(run: JudgedRun) -> Html:
     """All verdicts, where they differ, and the notes."""
     difference = difference_notice(run.verdicts)
+    told = f"Base compute: {run.inputs.pretrain_source}."  # beside the base model, below
+    notes = [note for note in run.notes if note != told]
     return section(
         "verdicts",
         "Verdicts",
         *(_verdict(run, verdict) for verdict in run.verdicts),
         paragraph(difference, class_="strong") if difference else Html(""),
         definitions([("Base model", _base(run))]),
-        bullets(run.notes, len(run.notes), ""),
+        bullets(notes, len(notes), ""),
     )
 
 
