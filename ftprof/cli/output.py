@@ -23,10 +23,15 @@ def takes(stream: TextIO, text: str) -> bool:
 
 def printable(stream: TextIO, text: str) -> str:
     """The text without what a record's strings could send to a terminal, in characters that the stream has."""
-    shown = "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
+    shown = harmless(text)
     if takes(stream, shown):
         return shown
     return shown.replace(TIMES, "x").encode(_encoding(stream), "replace").decode(_encoding(stream))
+
+
+def harmless(text: str) -> str:
+    """The text with question marks for what could move a terminal's cursor, or what no encoding has."""
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
 
 
 def write_stdout(text: str) -> None:

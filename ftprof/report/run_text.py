@@ -246,7 +246,9 @@ def _uncounted_table(record: Record) -> list[str]:
         for work, calls in sorted(record.uncounted.items(), key=order)
     ]
     if record.unwatched:
-        some = ", ".join(name.partition("::")[2] for name in record.unwatched if "::_" not in name and name[-1] != "_")
+        some = ", ".join(
+            name.partition("::")[2] for name in record.unwatched if "::_" not in name and not name.endswith("_")
+        )
         text = f"{_number(len(record.unwatched), 'operator')} whose calls are not known (all in the record): {some}"
         lines += textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="    ", max_lines=3)
     return lines or ["  nothing that was seen"]
