@@ -274,9 +274,8 @@ def _enter_rollup(journal: Journal, line: dict[str, Any]) -> None:
     for row in parse_list(line["strata"]):
         context = context_of(journal.contexts[journal.earlier_contexts :], row["context"])
         stratum = context.add_stratum(row)
-        for group, sums in stratum.groups.items():
-            flops = context.operations(group, sums.sums)
-            journal.timeline.add(stratum.begin_us, stratum.end_us, flops)
+        flops = sum(context.operations(group, sums.sums) for group, sums in stratum.groups.items())
+        journal.timeline.add(stratum.begin_us, stratum.end_us, flops)
     journal.windows += sum(context.windows for context in journal.contexts) - before
     journal.last_us = max(journal.last_us, parse_whole(line["last_us"]))
 

@@ -195,6 +195,7 @@ def kill_many(folder: Path, tmp_path: Path, seeds: range) -> list[Killed]:
     return [killed for killed, _, _ in results]
 
 
+@pytest.mark.slow
 def test_thirty_kills(folder: Path, tmp_path: Path) -> None:
     several = kill_many(folder, tmp_path, range(30))
     assert {killed.victim for killed in several if killed.died} == {"program", "one of several", "ftprof", "both"}

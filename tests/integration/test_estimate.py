@@ -133,6 +133,7 @@ LLAMA_70B = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_model_of_70_billion_parameters_takes_no_memory_for_weights(tmp_path: Path) -> None:
     config = written(tmp_path, LLAMA_70B)
     peak_memory = (

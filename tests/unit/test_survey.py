@@ -497,6 +497,7 @@ def check(simulation: ModuleType, runs: dict[str, int], least_inside: float) -> 
             assert row.pooled_bias > 60, row  # what the strata are for
 
 
+@pytest.mark.slow
 def test_two_hundred_runs_of_each_workload(simulation: ModuleType) -> None:
     check(simulation, {"2 minutes": 150, "1 hour": 42, "1 day": 8}, 90.0)
 
