@@ -21,6 +21,7 @@ from ftprof.record.counted import survey_of
 from ftprof.record.journal import Journal, parse_journal
 from ftprof.record.rollup import Tally
 from ftprof.record.run_files import RunFiles
+from ftprof.record.timeline import Timeline
 
 _MANY = 1024
 _CHUNK = 64
@@ -119,4 +120,17 @@ def _surveyed(folder: Path, files: RunFiles, names: list[str]) -> list[Journal |
             journals.append(journal)
     except UntrustedInput as error:
         return error
+    _join_timelines([journal for journal in journals if journal is not None])
     return journals
+
+
+def _join_timelines(journals: list[Journal]) -> None:
+    """Of each method's journals the first gets the time lines of all: a record has their sum only."""
+    first: dict[tuple[str, str], Journal] = {}
+    for journal in journals:
+        kind = journal.header["role"], journal.header["method"]
+        if kind in first:
+            first[kind].timeline.add_all(journal.timeline)
+            journal.timeline = Timeline()
+        else:
+            first[kind] = journal

@@ -8,7 +8,7 @@ from typing import Any
 
 from ftprof.record.fields import parse_count, parse_list, parse_object, parse_whole
 
-MOST_STEPS = 240
+MOST_STEPS = 120
 _FIRST_SHIFT = 16  # steps of 65,536 microseconds
 
 
@@ -39,8 +39,12 @@ class Timeline:
             return
         end_us = max(end_us, begin_us + 1)
         self._make_room(begin_us >> self.shift, (end_us - 1) >> self.shift)
+        first, last = begin_us >> self.shift, (end_us - 1) >> self.shift
+        if first == last:
+            self.steps[first] = self.steps.get(first, 0) + flops
+            return
         before = 0
-        for step in range(begin_us >> self.shift, ((end_us - 1) >> self.shift) + 1):
+        for step in range(first, last + 1):
             until_us = min((step + 1) << self.shift, end_us)
             sofar = flops * (until_us - begin_us) // (end_us - begin_us)
             if sofar != before:  # a step of nothing would be the first or the last
@@ -49,13 +53,15 @@ class Timeline:
 
     def add_all(self, other: Timeline) -> None:
         """Add another timeline."""
+        if not other.steps:
+            return
         while self.shift < other.shift:
             self._double()
+        first, last = min(other.steps), max(other.steps)
+        self._make_room(first >> (self.shift - other.shift), last >> (self.shift - other.shift))
+        down, mine = self.shift - other.shift, self.steps  # the room may have made the steps longer
         for step, flops in other.steps.items():
-            start = step >> (self.shift - other.shift)
-            self._make_room(start, start)
-            mine = step >> (self.shift - other.shift)  # the room may have made the steps longer
-            self.steps[mine] = self.steps.get(mine, 0) + flops
+            mine[step >> down] = mine.get(step >> down, 0) + flops
 
     def to_json(self) -> dict[str, Any] | None:
         """As the record's schema has it: every step from the first to the last; ``None`` where there is none."""
