@@ -155,6 +155,7 @@ def test_a_model_of_70_billion_parameters_takes_no_memory_for_weights(tmp_path: 
     assert int(full["executed"]) == 2048000 * (6 * linear + attention // 2 * 7)
 
 
+@pytest.mark.slow
 def test_a_mixture_of_experts_counts_the_active_ones(tmp_path: Path) -> None:
     few, many = ({**QWEN3_MOE, "num_experts": experts} for experts in (8, 64))
     options = ["--sequence-length", "32", "--tokens", "64", "--method", "full"]
