@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ftprof.measure.peak_bound import peak_bound_window
 from ftprof.record import schemas
+from ftprof.record.device_use import DeviceUse, added_uses
 from ftprof.record.device_window import Device, DeviceWindow, Estimate, device_totals
 
 H200 = Device("GPU-0", None, "NVIDIA H200", "9.0", 132, 1_980_000)
@@ -169,3 +170,10 @@ def test_energy_is_shared_out_by_time_and_unknown_where_one_window_does_not_say(
     first, second = replace(gpm(0, 10, 0, 0, 0), energy_mj=100), replace(gpm(5, 15, 0, 0, 0), energy_mj=80)
     (total,) = device_totals([first, second])
     assert total.energy_mj == 140
+
+
+def test_the_uses_of_a_gpu_in_several_runs_add_up() -> None:
+    first, second = DeviceUse("GPU-0", None, "NVIDIA H200", 10, 100), DeviceUse("GPU-0", None, "NVIDIA H200", 5, 7)
+    other, silent = DeviceUse("GPU-1", None, "NVIDIA H200", 3, 1), DeviceUse("GPU-0", None, "NVIDIA H200", 1, None)
+    assert added_uses([first, other, second]) == (replace(first, time_us=15, energy_mj=107), other)
+    assert added_uses([first, silent]) == (replace(first, time_us=11, energy_mj=None),)
