@@ -191,3 +191,19 @@ def test_claims_on_the_command_line_override_the_record_s(tmp_path: Path, capsys
         main(["check", str(path), "--deduct", "recompute", "--no-deduct", "recompute"])
     assert ended.value.code == 2
     assert "contradicts" in capsys.readouterr().err
+
+
+def test_gpus_of_every_node_are_in_the_record_each_once(tmp_path: Path) -> None:
+    """D7 of the AWS meter's weaknesses: it keeps the first rank's node alone."""
+    folder = tmp_path / "run"
+    _, line = device_window(1000, 3000)
+    for pid, uuid, host in ((1, "GPU-1", "a"), (2, "GPU-2", "b"), (3, "GPU-2", "b")):
+        window = {**line, "device": {**line["device"], "uuid": uuid}, "energy_mj": "70"}
+        run_journal(folder, ("device-window", window), pid=pid, host=host, method="peak-bound")
+    record = merge_journals(folder)
+    assert {(run.host, run.exit_code) for run in record.runs} == {("a", 0), ("b", 0)}
+    assert [(use.uuid, use.time_us, use.energy_mj) for use in record.devices] == [
+        ("GPU-1", 2000, 70),
+        ("GPU-2", 2000, 70),
+    ]
+    assert record.interval.high == 2 * int(line["high"])
