@@ -27,6 +27,8 @@ constexpr milliseconds kPatienceForJournal{200};
 
 constexpr std::int64_t kLongBlindUs = 1'000'000;
 constexpr char kTooShort[] = "they came and went before they were seen";
+constexpr char kEnded[] = "the process ended before its context was seen";
+constexpr char kTooLate[] = "the process ended before they were seen";
 
 std::string VersionText(int driver_version) {
   return std::to_string(driver_version / 1000) + "." + std::to_string(driver_version % 1000 / 10);
@@ -91,14 +93,35 @@ void Watcher::Watch() {
       }
     } while (Sleep());
   }
+  LookOnceMore();
   EndMeters();
   TellTroubles();
+}
+
+// Nothing that came since the last look is counted any more, and none of it may be left out in
+// silence.
+void Watcher::LookOnceMore() {
+  for (auto& [ordinal, device] : devices_) {
+    if (device.counted || device.trouble) continue;
+    try {
+      if (driver_->PrimaryContextIsActive(ordinal)) device.trouble = CuptiError("count", 0, kEnded, {});
+    } catch (const CuptiError& error) {
+      device.trouble = error;
+    }
+  }
+  for (const auto& [handle, begin_us] : TakeCreated()) {
+    try {
+      if (!IsPrimary(handle)) TellUncounted(kTooLate);
+    } catch (const CuptiError& error) {
+      TellUncounted(error.what());
+    }
+  }
 }
 
 // The driver calls us in the midst of its own start: until that is over it answers nobody.
 bool Watcher::WaitForDriver() {
   driver_ = cupti::Driver::FromMapped();
-  do {
+  for (bool again = true;; again = Sleep()) {  // once more when the process ends
     try {
       const int count = driver_->DeviceCount();
       for (int ordinal = 0; ordinal < count; ++ordinal) {
@@ -111,8 +134,8 @@ bool Watcher::WaitForDriver() {
       if (error.code() == CUDA_ERROR_NO_DEVICE) return false;
       if (error.code() != CUDA_ERROR_NOT_INITIALIZED) driver_failure_ = error;
     }
-  } while (Sleep());
-  return false;
+    if (!again) return false;
+  }
 }
 
 // Whatever fails here is tried again, and is no reason to give up another device.
@@ -177,8 +200,9 @@ void Watcher::StartPrimary(int ordinal, Device* device) {
   device->trouble.reset();
 }
 
-void Watcher::LookAtOthers() {
-  std::map<CUcontext, std::int64_t> created;  // and since when
+// The contexts that have come, and since when; those that have gone are let go of.
+std::map<CUcontext, std::int64_t> Watcher::TakeCreated() {
+  std::map<CUcontext, std::int64_t> created;
   for (const Contexts::Event& event : contexts_.TakeEvents()) {
     if (event.created) {
       created[event.handle] = event.time_us;
@@ -188,7 +212,11 @@ void Watcher::LookAtOthers() {
       if (!gone->is_primary()) contexts_.End(gone);
     }
   }
-  for (const auto& [handle, begin_us] : created) {
+  return created;
+}
+
+void Watcher::LookAtOthers() {
+  for (const auto& [handle, begin_us] : TakeCreated()) {
     try {
       StartOther(handle, begin_us);
     } catch (const CuptiError& error) {

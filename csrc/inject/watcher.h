@@ -71,6 +71,7 @@ class Watcher {
   void Look(int ordinal, Device* device);
   void Note(Device* device, const cupti::CuptiError& error);
   void StartPrimary(int ordinal, Device* device);
+  std::map<CUcontext, std::int64_t> TakeCreated();
   void LookAtOthers();
   void TellUncounted(const std::string& why);
   void StartOther(CUcontext handle, std::int64_t begin_us);
@@ -80,6 +81,7 @@ class Watcher {
   void LoadLibrary();
   void BeginJournal();
   void EndMeters();
+  void LookOnceMore();
   void TellTroubles();
   void TellTrouble(int ordinal, const Device& device);
   bool Sleep();

@@ -576,11 +576,13 @@ def test_the_meters_threads_take_no_signal(standins: Standins) -> None:
         from pathlib import Path
         gpu = Gpu()
         blocked = {}
-        with ftprof.count() as run:
-            for task in Path("/proc/self/task").iterdir():
-                status = (task / "status").read_text()
-                blocked[(task / "comm").read_text().strip()] = int(status.split("SigBlk:")[1].split()[0], 16)
         deadline = time.monotonic() + 10
+        with ftprof.count() as run:
+            while not {"ftprof-meter", "ftprof-lookout"} <= set(blocked):  # a thread names itself once it runs
+                assert time.monotonic() < deadline, blocked
+                for task in Path("/proc/self/task").iterdir():
+                    status = (task / "status").read_text()
+                    blocked[(task / "comm").read_text().strip()] = int(status.split("SigBlk:")[1].split()[0], 16)
         while len(list(Path("/proc/self/task").iterdir())) > 1:
             assert time.monotonic() < deadline
         print(json.dumps(blocked))
