@@ -89,6 +89,7 @@ def test_a_checkpointed_segment_is_counted_as_often_as_it_runs(wrap_python: Run)
     assert run.flops == 2 * 4 * MM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
 def test_multiprocessing(wrap_python: Run, context: str) -> None:
     run = wrap_python(
@@ -107,6 +108,7 @@ if __name__ == "__main__":
     assert sorted(int(p["flops"]) for p in run.record["processes"])[-4:] == [MM] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_data_loader_workers(wrap_python: Run, context: str) -> None:
     run = wrap_python(
@@ -158,6 +160,7 @@ def test_an_uncaught_exception_ends_as_ever(wrap_python: Run, tmp_path: Path) ->
     assert run.record["processes"][0]["end"] == "exception: ValueError"
 
 
+@pytest.mark.slow
 def test_exec_goes_on_in_the_same_journal(wrap_python: Run) -> None:
     run = wrap_python(
         WORK
@@ -370,12 +373,14 @@ if os.fork() == 0: os._exit(0)
     assert (run.flops, run.record["complete"]) == (2 * MM, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["importlib.util.find_spec('torch')", "import transformers"])
 def test_asking_for_torch_before_importing_it(wrap_python: Run, first: str) -> None:
     run = wrap_python("import importlib.util\n" + first + "\n" + WORK + "work()")
     assert run.flops == MM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM", "SIGSEGV"])
 def test_a_killed_fork_is_never_missed(wrap_python: Run, end: str) -> None:
     run = wrap_python(
@@ -410,6 +415,7 @@ os.waitpid(pid, 0)
     assert "cannot write its journal" in run.record["reasons"][0]
 
 
+@pytest.mark.slow
 def test_work_that_outlives_the_command_is_named(wrap: Run, tmp_path: Path) -> None:
     program = tmp_path / "background.py"
     program.write_text(WORK + "import time\nwork()\nfor _ in range(60): time.sleep(0.1); work()")

@@ -95,6 +95,7 @@ def test_tracing_is_no_work(wrap_python: Run) -> None:
     assert run.flops == MM
 
 
+@pytest.mark.slow
 def test_a_distributed_tensor_is_counted_at_its_local_product(wrap_python: Run) -> None:
     run = wrap_python(
         """
@@ -168,6 +169,7 @@ def test_operators_without_a_formula_are_named_with_their_calls(wrap_python: Run
     assert run.record["high"] == run.record["flops"]
 
 
+@pytest.mark.slow
 def test_operators_that_take_a_number_for_a_tensor_are_named_with_their_calls(wrap_python: Run) -> None:
     """torch hands the number to a kernel in Python unmarked: results must have the types of a bare run."""
     program = """
@@ -216,6 +218,7 @@ def test_a_torch_that_gives_no_marked_number_out_has_its_arithmetic_named_as_a_c
     assert run.record["high"] == run.record["flops"] == "16"
 
 
+@pytest.mark.slow
 def test_an_unknown_operator_leaves_the_interval_open(wrap_python: Run) -> None:
     run = wrap_python(
         """

@@ -306,6 +306,7 @@ def test_r1_a_killed_training_leaves_its_record(wrap_python: Run) -> None:
     assert {verdict["verdict"] for verdict in run.record["verdicts"]} == {"undetermined"}
 
 
+@pytest.mark.slow
 def test_r2_a_resumed_training_adds_up_and_overwrites_nothing(tmp_path: Path) -> None:
     """Each part has its own record; one is never written over another, and merge adds them."""
     first, second, both = (tmp_path / name for name in ("first.json", "second.json", "both.json"))

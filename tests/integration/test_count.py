@@ -456,6 +456,7 @@ def test_an_exit_does_not_wait_for_a_gpu_that_hangs(standins: Standins) -> None:
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.slow
 def test_an_exception_does_not_wait_long_for_a_gpu_that_hangs(standins: Standins) -> None:
     program = """
         gpu = Gpu()

@@ -174,6 +174,7 @@ ERRORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ERRORS)
 def test_an_error_is_one_line(tmp_path: Path, name: str) -> None:
     config, options, code, says = ERRORS[name]
@@ -183,6 +184,7 @@ def test_an_error_is_one_line(tmp_path: Path, name: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_answer_fits_a_screen(tmp_path: Path) -> None:
     config = written(tmp_path, LLAMA)
     done = ftprof(

@@ -47,6 +47,7 @@ def test_the_small_example_equals_flop_counter_mode(wrap: Run) -> None:
     assert {verdict["verdict"] for verdict in run.record["verdicts"]} == {"below"}
 
 
+@pytest.mark.slow
 def test_two_torchrun_processes_are_the_sum_of_both(wrap: Run, tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     run = wrap([*torchrun, "--master-port", free_port(), str(EXAMPLE), *SMALL])

@@ -235,6 +235,7 @@ def test_many_contexts_come_and_go_while_they_are_counted(standins: Standins) ->
     assert is_honest(counted.record, counted.truth())
 
 
+@pytest.mark.slow
 def test_planning_goes_on_safely_behind_exit_handlers(standins: Standins, late: Path) -> None:
     """One call of it hangs until our handler has given up, and others have run."""
     delay = {"call": "cuptiProfilerHostGetMetricProperties", "nth": 40, "us": 3_000_000}
@@ -436,6 +437,7 @@ CAPTURES = """
 """
 
 
+@pytest.mark.slow
 def test_patched_code_and_announced_captures_are_kept_apart(standins: Standins) -> None:
     script = {**SCRIPT, "devices": 2, "kernels": {"gemm": {**GEMM, FFMA: 10, "smsp__sass_thread_inst_executed": 99}}}
     counted = run(standins, script, [*python(CAPTURES), "announced"], FTPROF_SLOT_US="2000,2000")
@@ -600,6 +602,7 @@ def test_our_exit_handler_runs_before_those_of_libraries_loaded_after_us(standin
     assert is_exact(counted)
 
 
+@pytest.mark.slow
 def test_no_call_of_cupti_follows_an_exit_handler_that_gave_up(standins: Standins, late: Path) -> None:
     script = {**SCRIPT, "delays": [{"call": "cuptiRangeProfilerDecodeData", "nth": 3, "us": 4_000_000}]}
     slow = python("""
@@ -940,6 +943,7 @@ def test_no_descriptor_goes_to_a_child_and_no_thread(standins: Standins) -> None
 # ---------------------------------------------------------------- long runs
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_windows(standins: Standins) -> None:
     grows = python("""
         def resident():

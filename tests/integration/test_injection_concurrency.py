@@ -79,6 +79,7 @@ def test_every_context_of_eight_processes_is_counted_on_demand(standins: Standin
     assert counted.record["complete"], counted.reasons
 
 
+@pytest.mark.slow
 def test_one_process_that_cannot_be_counted_stops_no_other(standins: Standins) -> None:
     """One of the eight is refused the counters, one is killed, one hangs at its end."""
     script = {

@@ -51,6 +51,7 @@ def trained(wrap_python: Callable[..., Any]) -> Callable[[str], dict[str, Any]]:
     return train
 
 
+@pytest.mark.slow
 def test_checkpointing_changes_the_executed_figure_alone(trained: Callable[[str], dict[str, Any]]) -> None:
     """Guidelines-basis is equal to the operation; executed differs by what is computed again."""
     bare = trained("none")
@@ -155,6 +156,7 @@ if "predict" in sys.argv:
 """
 
 
+@pytest.mark.slow
 def test_the_trainer_s_evaluation_is_a_phase(wrap_python: Callable[..., Any]) -> None:
     bare = phases(wrap_python(TRAINER, "-q").record)
     assert set(bare) == {"train"}

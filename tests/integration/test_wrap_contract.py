@@ -251,6 +251,7 @@ def child_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
+@pytest.mark.slow
 def test_stop_and_continue_reach_both(tmp_path: Path) -> None:
     # In a group of its own: the kernel drops the terminal's stop where nobody is left who could continue the group.
     with started(
