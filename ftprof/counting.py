@@ -10,6 +10,7 @@ import inspect
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -52,6 +53,7 @@ class Run(Result):
         self._choice = choice
         self._counted: InProcessRun = InProcessRun(choice.inputs.to_json())
         self._lapped = 0
+        self._lapping = threading.Lock()
         self._running = False
         self._process = os.getpid()
 
@@ -94,12 +96,13 @@ class Run(Result):
         All laps together are ``flops``. It waits for no GPU: with hardware counters a lap ends with the last window
         that is closed (0.1 s to some seconds long) and holds what is extrapolated so far, so take it over many steps.
         """
-        total = self.flops
-        if total is None:
-            return None
-        lap = max(total - self._lapped, 0)  # an extrapolation may be revised downwards
-        self._lapped += lap
-        return lap
+        with self._lapping:
+            total = self.flops
+            if total is None:
+                return None
+            lap = max(total - self._lapped, 0)  # an extrapolation may be revised downwards
+            self._lapped += lap
+            return lap
 
     def snapshot(self) -> Result:
         """What was counted until now, as of a block that ends here; this one goes on. For a checkpoint.
