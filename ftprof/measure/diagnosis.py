@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,8 @@ from ftprof.measure.run_processes import INITIAL_PID_NAMESPACE
 from ftprof.record.explanation import ADMIN_REMEDY, explain
 from ftprof.record.peaks import chip_peaks
 
-_CAP_SYS_ADMIN = 21  # linux/capability.h
+_CAP_SYS_ADMIN, _CAP_PERFMON = 21, 38  # linux/capability.h
+_FIRST_WITH_PERFMON = 565  # the driver branch: developer.nvidia.com/ERR_NVGPUCTRPERM
 _WHOLE_UID_MAP = ["0", "0", "4294967295"]  # of the namespace that the kernel itself is in
 _DCGM = ("nv-hostengine", "dcgm-exporter")
 _MPS = ("nvidia-cuda-mps",)  # -control and -server; the kernel cuts names after 15 bytes
@@ -77,20 +79,23 @@ class Cupti:
 class Privilege:
     """Who may read the counters. ``None`` is what could not be read.
 
-    ``cap_sys_admin`` is the capability that the driver asks for: one that holds only inside a user namespace does not
-    count. ``admin_only`` is the driver's RmProfilingAdminOnly.
+    ``cap_sys_admin`` is the capability that the driver asks for, ``cap_perfmon`` the smaller one that drivers from R565
+    on take instead; one that holds only inside a user namespace does not count. ``admin_only`` is the driver's
+    RmProfilingAdminOnly.
     """
 
     cap_sys_admin: bool | None
     admin_only: bool | None
     user_namespace: bool
+    cap_perfmon: bool | None = False
 
     @property
     def enough(self) -> bool | None:
         """Whether counters may be read."""
-        if self.cap_sys_admin or self.admin_only is False:
+        if self.cap_sys_admin or self.cap_perfmon or self.admin_only is False:
             return True
-        return False if self.admin_only and self.cap_sys_admin is False else None
+        refused = self.admin_only and self.cap_sys_admin is False and self.cap_perfmon is False
+        return False if refused else None
 
 
 @dataclass(frozen=True)
@@ -222,8 +227,22 @@ def look_at_privilege(root: Path) -> Privilege:
     effective = _field(root / "proc/self/status", "CapEff:")
     uid_map = _read(root / "proc/self/uid_map")
     inside = bool(uid_map) and uid_map.split()[:3] != _WHOLE_UID_MAP
-    capable = None if effective is None else bool(int(effective, 16) >> _CAP_SYS_ADMIN & 1)
-    return Privilege(False if inside else capable, _admin_only(root), inside)
+    sys_admin, perfmon = (
+        False if inside else None if effective is None else bool(int(effective, 16) >> capability & 1)
+        for capability in (_CAP_SYS_ADMIN, _CAP_PERFMON)
+    )
+    if perfmon:
+        branch = _driver_branch(root)
+        perfmon = None if branch is None else branch >= _FIRST_WITH_PERFMON
+    return Privilege(sys_admin, _admin_only(root), inside, perfmon)
+
+
+def _driver_branch(root: Path) -> int | None:
+    """The first number of the kernel module's version, such as 580."""
+    found = re.search(
+        r"\b(\d{3,4})\.\d", _read(root / "sys/module/nvidia/version") or _read(root / "proc/driver/nvidia/version")
+    )
+    return None if found is None else int(found[1])
 
 
 def _admin_only(root: Path) -> bool | None:
@@ -314,14 +333,19 @@ def _privilege_problems(machine: Machine) -> list[Problem]:
     privilege = machine.privilege
     if privilege.enough:
         return []
-    inside = " (this process has CAP_SYS_ADMIN inside a user namespace only)" if privilege.user_namespace else ""
+    inside = " (capabilities of this process's user namespace do not count)" if privilege.user_namespace else ""
     remedy = ADMIN_REMEDY
     if machine.container:
-        remedy += ", or start the container with --cap-add=SYS_ADMIN and as root inside it"
+        remedy += (
+            ", or start the container with --cap-add=SYS_ADMIN (driver 565 or later: --cap-add=PERFMON) and as root"
+        )
     if privilege.enough is None:
         what = f"whether counters may be read cannot be told: RmProfilingAdminOnly is not readable here{inside}"
         return [Problem("privilege-unknown", what, f"if they are refused: {remedy}", doubts=True)]
-    what = f"only administrators may read counters: RmProfilingAdminOnly is 1 and CAP_SYS_ADMIN is missing{inside}"
+    what = (
+        "only administrators may read counters: RmProfilingAdminOnly is 1, and neither CAP_SYS_ADMIN nor (from driver "
+        f"565 on) CAP_PERFMON is held{inside}"
+    )
     return [Problem("privilege", what, remedy, stops=("counters",))]
 
 

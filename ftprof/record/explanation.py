@@ -66,7 +66,7 @@ _CUPTI: dict[int, tuple[str, str, str]] = {
     35: (
         "INSUFFICIENT_PRIVILEGES",
         "only administrators may read the counters here",
-        f"{ADMIN_REMEDY}; a container needs --cap-add=SYS_ADMIN",
+        f"{ADMIN_REMEDY}; a container needs --cap-add=SYS_ADMIN, or with driver 565 and later PERFMON",
     ),
     36: ("OLD_PROFILER_API_INITIALIZED", "the program uses CUPTI's old profiling interface", _ALONE),
     38: ("LEGACY_PROFILER_NOT_SUPPORTED", "the GPU is too new for what was asked", _NEW_CUPTI),

@@ -108,9 +108,13 @@ def _cupti(cupti: dict[str, Any]) -> str:
 
 def _privilege(privilege: dict[str, Any]) -> str:
     said = {True: "1, administrators only", False: "0, everybody may read them", None: "not readable"}
-    capable = {True: "yes", False: "no", None: "not readable"}[privilege["cap_sys_admin"]]
+    word = {True: "yes", False: "no", None: "not readable"}
     inside = " (user namespace)" if privilege["user_namespace"] else ""
-    return f"RmProfilingAdminOnly {said[privilege['admin_only']]}; CAP_SYS_ADMIN {capable}{inside}"
+    return (
+        f"RmProfilingAdminOnly {said[privilege['admin_only']]}; CAP_SYS_ADMIN {word[privilege['cap_sys_admin']]}"
+        + (f", CAP_PERFMON {word[privilege['cap_perfmon']]}" if privilege["cap_perfmon"] is not False else "")
+        + inside
+    )
 
 
 def _around(answer: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
-CAP_SYS_ADMIN = 21  # linux/capability.h
+CAP_SYS_ADMIN, CAP_PERFMON = 21, 38  # linux/capability.h
 PARAMETERS = Path("/proc/driver/nvidia/params")
 NEEDED = ("torch", "pybind11", "setuptools", "pip", "click", "pynvml", "pytest")
 USEFUL = ("cupy", "triton", "transformers", "numpy")
@@ -62,9 +62,13 @@ def missing() -> list[str]:
 
 
 def may_count() -> bool | None:
-    """Whether this process may read counters: the driver lets everybody, or it has CAP_SYS_ADMIN. ``None``: unknown."""
+    """Whether this process may read counters: the driver lets everybody, or it has CAP_SYS_ADMIN.
+
+    ``None``: unknown, as with CAP_PERFMON, which drivers from R565 on take instead.
+    """
     capabilities = _status("CapEff")
-    capable = None if capabilities is None else bool(int(capabilities, 16) >> CAP_SYS_ADMIN & 1)
+    held = None if capabilities is None else int(capabilities, 16)
+    capable = None if held is None else bool(held >> CAP_SYS_ADMIN & 1) or (None if held >> CAP_PERFMON & 1 else False)
     if capable or admin_only() is False:
         return True
     return False if capable is False and admin_only() else None

@@ -168,6 +168,28 @@ def test_who_may_read_counters(
     assert found == {True: set(), False: {"privilege"}, None: {"privilege-unknown"}}[enough]
 
 
+@pytest.mark.parametrize(
+    ("version", "enough"),
+    [
+        ({"sys__module__nvidia__version": "565.57.01\n"}, True),
+        ({"proc__driver__nvidia__version": "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  Tue\n"}, True),
+        ({"proc__driver__nvidia__version": "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.163.01  Tue\n"}, False),
+        ({}, None),
+    ],
+)
+def test_the_smaller_capability_is_enough_for_newer_drivers(
+    native: ModuleType, tmp_path: Path, version: dict[str, str], enough: bool | None
+) -> None:
+    tree(
+        tmp_path,
+        proc__self__status="CapEff:\t0000004000000000\n",
+        proc__self__uid_map="         0          0 4294967295\n",
+        proc__driver__nvidia__params="RmProfilingAdminOnly: 1\n",
+        **version,
+    )
+    assert seen(tmp_path, {}, H200).privilege.enough is enough
+
+
 def test_a_capability_of_a_user_namespace_does_not_count(native: ModuleType, tmp_path: Path) -> None:
     tree(
         tmp_path,
@@ -187,7 +209,7 @@ def test_the_modules_own_parameter_is_read_where_proc_has_none(
     native: ModuleType, tmp_path: Path, name: str, value: str, admin_only: bool | None
 ) -> None:
     tree(tmp_path, **{f"sys__module__nvidia__parameters__{name}": value})
-    assert seen(tmp_path, {}, H200).privilege == Privilege(None, admin_only, False)
+    assert seen(tmp_path, {}, H200).privilege == Privilege(None, admin_only, False, None)
 
 
 def test_the_remedy_in_a_container_names_the_capability(tmp_path: Path) -> None:
