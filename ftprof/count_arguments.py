@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ftprof.errors import FtprofError, UsageProblem
 
 if TYPE_CHECKING:
-    from ftprof.cli.policy_options import PolicyChoice, PolicyOptions
+    from ftprof.policy.choice import PolicyChoice, PolicyOptions
 
 _ARGUMENTS = {
     "--no-systemic-risk": "systemic_risk=False",
@@ -72,7 +72,7 @@ def written(argument: str, value: str | int | float | Fraction | None) -> str | 
 
 def read(options: PolicyOptions) -> PolicyChoice:
     """Raises ``FtprofError`` in the words of Python's arguments."""
-    from ftprof.cli.policy_options import read_policy_options
+    from ftprof.policy.choice import read_policy_options
 
     try:
         choice = read_policy_options(options)

@@ -23,8 +23,8 @@ from ftprof.errors import FtprofError
 from ftprof.result import Result
 
 if TYPE_CHECKING:
-    from ftprof.cli.policy_options import PolicyChoice
     from ftprof.measure.in_process import InProcessRun
+    from ftprof.policy.choice import PolicyChoice
     from ftprof.record.record import Record
 
 Quantity: TypeAlias = str | int | float | Fraction
@@ -246,8 +246,8 @@ def count(
     one name or several. Raises ``TypeError`` or ``FtprofError`` for wrong ones; nothing else of ftprof raises into the
     block.
     """
-    from ftprof.cli.policy_options import PolicyOptions
     from ftprof.count_arguments import check_flag, check_name, names, phases, read, written
+    from ftprof.policy.choice import PolicyOptions
 
     check_name("base_model", base_model)
     check_name("pretrain_gpu_peak", pretrain_gpu_peak)

@@ -10,7 +10,7 @@ from ftprof.errors import FtprofError
 if TYPE_CHECKING:
     import os
 
-    from ftprof.cli.policy_options import PolicyChoice
+    from ftprof.policy.choice import PolicyChoice
     from ftprof.policy.verdict import Verdict
     from ftprof.record.interval import Interval
     from ftprof.record.record import Record
@@ -39,7 +39,7 @@ class Result:
     @property
     def record(self) -> Record:
         """All that is known, with the verdicts: what ``save`` writes."""
-        from ftprof.cli.wrap import judge_record
+        from ftprof.policy.choice import judge_record
 
         return judge_record(self._counted_record(), self._choice)[0]
 
@@ -83,7 +83,7 @@ class Result:
 
         Raises ``FtprofError`` for a policy that does not ship.
         """
-        from ftprof.cli.wrap import judge_record
+        from ftprof.policy.choice import judge_record
         from ftprof.policy.verdict import deciding_verdict
 
         if policy is None:
@@ -122,14 +122,14 @@ class Result:
 
     def _repr_html_(self) -> str:
         """A small table, for notebooks."""
-        from ftprof.cli.wrap import judge_record
+        from ftprof.policy.choice import judge_record
         from ftprof.report.notebook import html_table
 
         return html_table(*judge_record(self._counted_record(), self._choice))
 
 
 def _one_policy(name: str, choice: PolicyChoice) -> PolicyChoice:
-    from ftprof.cli.policy_options import PolicyChoice
+    from ftprof.policy.choice import PolicyChoice
     from ftprof.policy.policy import load_policy
 
     return PolicyChoice(choice.inputs, (load_policy(name),), True, choice.notes)

@@ -12,14 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftprof.cli.output import printable, takes, write_stdout
-from ftprof.cli.policy_options import (
-    PolicyChoice,
-    PolicyOptions,
-    policy_options,
-    read_policy_options,
-    refuse_separator,
-)
+from ftprof.cli.policy_options import policy_options, refuse_separator
 from ftprof.errors import UsageProblem
+from ftprof.policy.choice import PolicyChoice, PolicyOptions, read_policy_options
 
 if TYPE_CHECKING:
     from ftprof.policy.amount import Amount

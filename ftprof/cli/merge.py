@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from ftprof.cli.output import printable, write_stdout
-from ftprof.cli.policy_options import PolicyOptions, policy_options, read_policy_options, refuse_separator
+from ftprof.cli.policy_options import policy_options, refuse_separator
 from ftprof.errors import FtprofError, UsageProblem
+from ftprof.policy.choice import PolicyOptions, read_policy_options
 
 
 @click.command(name="merge")
@@ -22,7 +23,7 @@ def command(sources: tuple[Path, ...], record: str, force: bool, policy_options:
 
     Exit codes: 0 done, 1 a journal or record cannot be read or trusted, 2 wrong usage.
     """
-    from ftprof.cli.wrap import judge_record
+    from ftprof.policy.choice import judge_record
     from ftprof.policy.inputs import PolicyInputs
     from ftprof.record.journal_readers import without_collector
     from ftprof.record.merge import merge_journals, merge_records

@@ -11,8 +11,9 @@ import click
 
 from ftprof.cli.check import Answer, check_record
 from ftprof.cli.output import harmless, printable, write_stdout
-from ftprof.cli.policy_options import PolicyOptions, refuse_separator
+from ftprof.cli.policy_options import refuse_separator
 from ftprof.errors import FtprofError, UsageProblem
+from ftprof.policy.choice import PolicyOptions
 
 if TYPE_CHECKING:
     from ftprof.record.record import Record

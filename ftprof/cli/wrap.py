@@ -16,19 +16,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftprof.cli.output import printable
-from ftprof.cli.policy_options import (
-    PolicyChoice,
-    PolicyOptions,
-    policy_options,
-    read_policy_options,
-    refuse_separator,
-)
+from ftprof.cli.policy_options import policy_options, refuse_separator
 from ftprof.errors import EXIT_REFUSED, FtprofError, UsageProblem
 from ftprof.measure.analytic.hook import report_problem
 from ftprof.measure.child import Child, CommandNotStarted
 from ftprof.measure.methods import METHOD_NAMES, chosen, why_unavailable
 from ftprof.measure.run import Run, default_record_name, new_run_id
-from ftprof.policy.judged import judged
+from ftprof.policy.choice import PolicyChoice, PolicyOptions, judge_record, read_policy_options
 from ftprof.policy.verdict import EXIT_CODES, MILDEST_FIRST, Verdict, deciding_verdict
 from ftprof.record.record import Record, save_record
 
@@ -176,11 +170,6 @@ def _finish(
     if result.complete and not kept:
         run.discard()
     return result, verdicts, where
-
-
-def judge_record(record: Record, choice: PolicyChoice) -> tuple[Record, tuple[Verdict, ...]]:
-    """The record with its policies' inputs and verdicts, and the verdicts."""
-    return judged(record, choice.inputs, choice.policies)
 
 
 def _verdict_code(verdicts: Sequence[Verdict], choice: PolicyChoice, fail_on: str | None) -> int:

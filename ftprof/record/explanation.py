@@ -144,6 +144,12 @@ _STEPS = {  # of ours, which have no code
 }
 
 
+def known_codes() -> list[tuple[str, int, str, str, str]]:
+    """Every code that ftprof explains: whose it is, the code, its name, what it means, what to do."""
+    tables = (("CUPTI", _CUPTI), ("CUDA driver", _DRIVER), ("NVML", _NVML))
+    return [(whose, code, *table[code]) for whose, table in tables for code in sorted(table)]
+
+
 def explain(call: str, code: int) -> Explanation:
     """Why ``call`` failed with ``code``. Whose code it is follows from the call's name: cupti..., cu..., nvml..."""
     if call.startswith("nvml"):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ftprof.cli.check import check_record
-from ftprof.cli.policy_options import PolicyOptions
 from ftprof.cli.report import judged_run
+from ftprof.policy.choice import PolicyOptions
 from ftprof.policy.claims import Claims
 from ftprof.policy.inputs import PolicyInputs
 from ftprof.record.counted import EstimateRow, PrecisionRow

@@ -174,7 +174,7 @@ def test_a_context_that_nothing_was_counted_on_is_bounded_once_for_each_device(t
         "only administrators may read the counters here: 8 ms not counted on cuda:0 of 2 processes "
         "(cuptiRangeProfilerStart: error 35, CUPTI_ERROR_INSUFFICIENT_PRIVILEGES); let everybody read them with the "
         "module option NVreg_RestrictProfilingToAdminUsers=0 (https://developer.nvidia.com/ERR_NVGPUCTRPERM), or run "
-        "as root; a container needs --cap-add=SYS_ADMIN",
+        "as root; a container needs --cap-add=SYS_ADMIN, or with driver 565 and later PERFMON",
     )
 
 

@@ -275,7 +275,7 @@ Incomplete because
     (cuptiRangeProfilerEnable: error 35, CUPTI_ERROR_INSUFFICIENT_PRIVILEGES); let everybody read
     them with the module option NVreg_RestrictProfilingToAdminUsers=0
     (https://developer.nvidia.com/ERR_NVGPUCTRPERM), or run as root; a container needs
-    --cap-add=SYS_ADMIN
+    --cap-add=SYS_ADMIN, or with driver 565 and later PERFMON
 """,
     nothing: """\
 Method: counters: hardware counters

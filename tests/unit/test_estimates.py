@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ftprof.cli import main
-from ftprof.cli.policy_options import PolicyOptions, read_policy_options
 from ftprof.errors import UsageProblem
+from ftprof.policy.choice import PolicyOptions, read_policy_options
 from ftprof.policy.derivation import GPU_HOURS, SIX_PD
 
 PEAK = "989e12 dense BF16, H100 SXM"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ftprof.cli.policy_options import PolicyOptions, read_policy_options
 from ftprof.errors import UsageProblem
 from ftprof.policy.base_model_table import read_own_models
 from ftprof.policy.base_models import find_base_model
+from ftprof.policy.choice import PolicyOptions, read_policy_options
 from ftprof.policy.derivation import SIX_PD, STATED
 from ftprof.policy.inputs import PolicyInputs
 

@@ -11,8 +11,8 @@ from ftprof.errors import UsageProblem
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from ftprof.cli.policy_options import PolicyOptions
     from ftprof.policy.base_model_table import BaseModel
+    from ftprof.policy.choice import PolicyOptions
     from ftprof.policy.derivation import Derivation
     from ftprof.policy.inputs import PolicyInputs
 
