@@ -111,7 +111,7 @@ class Result:
         ``FtprofError`` where the ranks' figures cannot be added: they counted by different methods, or were given
         different base models.
         """
-        from ftprof.integrations.distributed import gather_records
+        from ftprof.measure.ranks import gather_records
         from ftprof.record.merge import merge_records
 
         records = gather_records(self._finished_record(), group)
