@@ -1,0 +1,129 @@
+"""Every code block of the README and the docs runs, in the order of its page, in a folder with a training of its own.
+
+A block that cannot run here says why in a comment above it: ``<!-- ci: not run: REASON -->``. The README's two commands
+are run by .ci/run itself (``<!-- ci: NAME -->``), and its example's output is compared by test_example.py.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import metadata
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, clean_environment
+
+DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"(?:^<!-- ([^\n]+) -->\n)?^```(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_ELSEWHERE = ("ci: example", "ci: tests", "output: example")
+_NOT_RUN, _FILE = "ci: not run: ", "file: "
+_PIP = """\
+#!{python}
+'''Stands in for pip, which needs a network: whether ftprof has the extras that are asked for.'''
+import sys
+asked = [text for text in sys.argv[2:] if text.startswith("ftprof[")]
+missing = {{extra for text in asked for extra in text[7:-1].split(",")}} - {extras}
+sys.exit(f"ftprof has no extra {{missing}}" if missing else 0)
+"""
+_TRAIN = """\
+'''Trains a layer for three steps.'''
+import torch
+model = torch.nn.Linear(64, 64)
+optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(3):
+    model(torch.randn(8, 64)).square().mean().backward()
+    optimiser.step()
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block, and the comment above it."""
+
+    comment: str
+    language: str
+    text: str
+
+
+def blocks(document: Path) -> list[Block]:
+    return [Block(*match) for match in _BLOCK.findall(document.read_text())]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_block_has_a_language_and_runs_or_says_why_not(document: Path) -> None:
+    text = document.read_text()
+    assert len(blocks(document)) * 2 == len(re.findall(r"^\s*```", text, re.MULTILINE)), (
+        "a fence is not closed, or indented"
+    )
+    for block in blocks(document):
+        assert block.language in ("python", "bash", "console", "yaml", "json", "csv"), block
+        if block.comment:
+            assert block.comment in _ELSEWHERE or re.match(rf"{_NOT_RUN}\w+|{_FILE}[\w./-]+$", block.comment), block
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", [path for path in DOCUMENTS if blocks(path)], ids=lambda path: path.name)
+def test_every_block_runs(document: Path, tmp_path: Path) -> None:
+    environment = place(tmp_path)
+    for block in blocks(document):
+        if block.comment in _ELSEWHERE or block.comment.startswith(_NOT_RUN):
+            continue
+        if block.comment.startswith(_FILE):
+            file = tmp_path / block.comment.removeprefix(_FILE)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block.text)
+        if block.language in ("bash", "console", "python"):
+            done = subprocess.run(
+                command(block), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+            )
+            assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
+        else:
+            assert parsed(block)
+
+
+def command(block: Block) -> list[str]:
+    if block.language == "python":
+        return [sys.executable, "-c", block.text]
+    text = block.text
+    if block.language == "console":
+        text = "\n".join(line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ "))
+    return ["bash", "-euo", "pipefail", "-c", text]
+
+
+def parsed(block: Block) -> object:
+    if block.language == "yaml":
+        import yaml
+
+        return list(yaml.safe_load_all(block.text))
+    if block.language == "json":
+        return json.loads(block.text)
+    rows = list(csv.DictReader(io.StringIO(block.text), strict=True))
+    return all(None not in row and None not in row.values() for row in rows) and rows
+
+
+def place(folder: Path) -> dict[str, str]:
+    """What the pages take for granted: a training, a model's config, an adapter, the project's scripts, pip."""
+    (folder / "train.py").write_text(_TRAIN)
+    (folder / "adapter").mkdir()
+    (folder / "adapter" / "adapter_model.safetensors").write_bytes(bytes(64))
+    (folder / "path" / "to").mkdir(parents=True)
+    config = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+    config |= {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 256, "max_position_embeddings": 8192}
+    (folder / "path" / "to" / "config.json").write_text(json.dumps(config))
+    (folder / "scripts").symlink_to(REPOSITORY / "scripts")
+    programs = folder / "programs"
+    programs.mkdir()
+    extras = set(metadata("ftprof").get_all("Provides-Extra") or ())
+    (programs / "pip").write_text(_PIP.format(python=sys.executable, extras=extras))
+    (programs / "pip").chmod(0o755)
+    assert shutil.which("bash")
+    path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
+    return clean_environment(PATH=path)
