@@ -50,8 +50,8 @@ class Run(Result):
     def __init__(self, choice: PolicyChoice) -> None:
         from ftprof.measure.in_process import InProcessRun
 
-        self._choice = choice
         self._counted: InProcessRun = InProcessRun(choice.inputs.to_json())
+        super().__init__(self._counted.record, choice)
         self._lapped = 0
         self._lapping = threading.Lock()
         self._running = False
@@ -77,9 +77,6 @@ class Run(Result):
     def running(self) -> bool:
         """Whether the block goes on, in this process: a forked child does not go on counting."""
         return self._running and self._process == os.getpid()
-
-    def _counted_record(self) -> Record:
-        return self._counted.record()
 
     def _finished_record(self) -> Record:
         return self._counted.snapshot() if self.running else self._counted.record()
@@ -109,7 +106,8 @@ class Run(Result):
 
         As at a block's end, it waits for the GPU to do what was launched (at most a minute).
         """
-        return Result(self._finished_record(), self._choice)
+        until_now = self._finished_record()
+        return Result(lambda: until_now, self._choice)
 
 
 _running_here: ContextVar[tuple[Run, ...]] = ContextVar("ftprof_running_here", default=())

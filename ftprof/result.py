@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +24,10 @@ class Result:
     training library's callback one of all that a training did since it first began.
     """
 
-    def __init__(self, counted: Record, choice: PolicyChoice) -> None:
-        self._fixed: Record | None = counted
+    def __init__(self, counted: Callable[[], Record], choice: PolicyChoice) -> None:
+        """``counted`` gives the record as of now, without verdicts."""
+        self._counted_record = counted
         self._choice = choice
-
-    def _counted_record(self) -> Record:
-        """Without verdicts."""
-        assert self._fixed is not None
-        return self._fixed
 
     def _finished_record(self) -> Record:
         """The same, as of a count that has ended."""
@@ -115,7 +112,8 @@ class Result:
         from ftprof.record.merge import merge_records
 
         records = gather_records(self._finished_record(), group)
-        return Result(records[0][1] if len(records) == 1 else merge_records(records), self._choice)
+        of_all = records[0][1] if len(records) == 1 else merge_records(records)
+        return Result(lambda: of_all, self._choice)
 
     def __repr__(self) -> str:
         return f"<ftprof run: {self.flops} FLOP by {self.method}, {'' if self.complete else 'in'}complete>"

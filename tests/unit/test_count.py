@@ -277,7 +277,7 @@ def test_a_notebook_shows_a_small_escaped_table(fake: type[FakeRun], monkeypatch
     evil = "<script>alert('x')</script>" * 100
     broken = record(interval=Interval(300, 300, None), complete=False, reasons=(evil,) * 7)
     monkeypatch.setattr(FakeRun, "record", lambda self: broken)
-    html = run._repr_html_()
+    html = ftprof.count().start()._repr_html_()
     assert ElementTree.fromstring(html).tag == "table"
     assert "<script" not in html
     assert "300 to no upper end" in html
