@@ -12,7 +12,8 @@ import click
 from ftprof.cli.output import printable, write_stdout
 
 if TYPE_CHECKING:
-    from ftprof.measure.diagnosis import Diagnosis, Machine
+    from ftprof.measure.diagnosis import Diagnosis
+    from ftprof.measure.machine import Machine
     from ftprof.measure.nvml import GpuInfo
 
 _SCHEMA = "ftprof.doctor/1"

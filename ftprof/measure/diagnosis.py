@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ftprof.measure.cupti_search import search_roots
-from ftprof.measure.device_chips import ChipUnknown, DeviceChips, ask_chips
+from ftprof.measure.device_chips import ask_chips
 from ftprof.measure.injection import LIBRARY
+from ftprof.measure.machine import AskChips, Cupti, Machine, look
 from ftprof.measure.nvml import GpuInfo, Nvml, NvmlError, OpenNvml
 from ftprof.measure.peak_bound import devices_of
-from ftprof.measure.plan_summary import PlanSummary, plan_summary
-from ftprof.measure.run_processes import INITIAL_PID_NAMESPACE
 from ftprof.record.explanation import ADMIN_REMEDY, explain
 from ftprof.record.peaks import chip_peaks
 
-_CAP_SYS_ADMIN, _CAP_PERFMON = 21, 38  # linux/capability.h
-_FIRST_WITH_PERFMON = 565  # the driver branch: developer.nvidia.com/ERR_NVGPUCTRPERM
-_WHOLE_UID_MAP = ["0", "0", "4294967295"]  # of the namespace that the kernel itself is in
-_DCGM = ("nv-hostengine", "dcgm-exporter")
-_MPS = ("nvidia-cuda-mps",)  # -control and -server; the kernel cuts names after 15 bytes
-_CONTAINER_WORDS = ("docker", "kubepods", "containerd", "libpod", "lxc", "crio")
 _TURING = (7, 5)
-AskChips = Callable[[Mapping[str, str]], DeviceChips]
 _METHODS = ("counters", "gpm", "analytic", "peak-bound")
 _NOT_SHOWN = "check the container's device rules, and that its compute mode is not 'prohibited' (nvidia-smi -c 0)"
 _WHY_UNABLE = {
@@ -50,75 +37,6 @@ class Problem:
     device: str | None = None
     stops: tuple[str, ...] = ()
     doubts: bool = False
-
-
-@dataclass(frozen=True)
-class Driver:
-    """The NVIDIA driver; ``version`` is ``None`` where none answers, and ``error`` says why."""
-
-    version: str | None
-    cuda: str | None = None
-    confidential: bool | None = None
-    error: NvmlError | None = None
-
-
-@dataclass(frozen=True)
-class Cupti:
-    """The CUPTI found. ``version`` is ``None`` where none can be used, and ``error`` says why, with its remedy."""
-
-    version: str | None
-    path: str = ""
-    origin: str = ""
-    warning: str = ""
-    error: str = ""
-    remedy: str = ""
-    chips: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Privilege:
-    """Who may read the counters. ``None`` is what could not be read.
-
-    ``cap_sys_admin`` is the capability that the driver asks for, ``cap_perfmon`` the smaller one that drivers from R565
-    on take instead; one that holds only inside a user namespace does not count. ``admin_only`` is the driver's
-    RmProfilingAdminOnly.
-    """
-
-    cap_sys_admin: bool | None
-    admin_only: bool | None
-    user_namespace: bool
-    cap_perfmon: bool | None = False
-
-    @property
-    def enough(self) -> bool | None:
-        """Whether counters may be read."""
-        if self.cap_sys_admin or self.cap_perfmon or self.admin_only is False:
-            return True
-        refused = self.admin_only and self.cap_sys_admin is False and self.cap_perfmon is False
-        return False if refused else None
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What was found. ``dcgm`` and ``mps`` are process names; ``injection`` is who holds CUDA_INJECTION64_PATH.
-
-    ``chips`` are CUPTI's names by the GPU's UUID, ``plans`` is what it plans for them, and ``chips_unknown`` says why
-    one is missing.
-    """
-
-    driver: Driver
-    gpus: tuple[GpuInfo, ...]
-    chips: Mapping[str, str]
-    cupti: Cupti
-    privilege: Privilege
-    container: str | None
-    dcgm: tuple[str, ...]
-    mps: tuple[str, ...]
-    injection: str | None
-    torch: bool
-    library: bool = True  # whether what is injected into processes is installed
-    plans: Mapping[str, PlanSummary] = field(default_factory=dict)
-    chips_unknown: tuple[ChipUnknown, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,144 +75,11 @@ def diagnose(
     return judge(look(root, os.environ if environ is None else environ, open_nvml, ask))
 
 
-def look(root: Path, environ: Mapping[str, str], open_nvml: OpenNvml = Nvml, ask: AskChips = ask_chips) -> Machine:
-    """Only the facts."""
-    driver, gpus = _look_at_driver(open_nvml)
-    cupti, native = _look_at_cupti()
-    asked = ask(environ) if gpus and cupti.version is not None else DeviceChips({})
-    chips = {gpu.uuid: chip for gpu in gpus if (chip := asked.of(gpu.uuid, *(i.uuid for i in gpu.instances)))}
-    holder = environ.get("CUDA_INJECTION64_PATH") or None
-    return Machine(
-        driver=driver,
-        gpus=gpus,
-        chips=chips,
-        cupti=cupti,
-        privilege=look_at_privilege(root),
-        container=_look_at_container(root, environ),
-        dcgm=_running(root, _DCGM),
-        mps=_running(root, _MPS) or (("CUDA_MPS_PIPE_DIRECTORY",) if environ.get("CUDA_MPS_PIPE_DIRECTORY") else ()),
-        injection=None if holder and Path(holder).name == LIBRARY.name else holder,
-        torch=_has_torch(),
-        library=LIBRARY.is_file(),
-        plans={chip: plan_summary(native, chip) for chip in sorted(set(chips.values())) if chip in cupti.chips},
-        chips_unknown=asked.unknown,
-    )
-
-
 def judge(machine: Machine) -> Diagnosis:
     """What follows from the facts."""
     problems = tuple(_problems(machine))
     states = {method: _state(method, machine, problems) for method in _METHODS}
     return Diagnosis(machine, problems, tuple(states.values()), _verdict(machine, states))
-
-
-def _look_at_driver(open_nvml: OpenNvml) -> tuple[Driver, tuple[GpuInfo, ...]]:
-    try:
-        nvml = open_nvml()
-    except NvmlError as error:
-        return Driver(None, error=error), ()
-    except ImportError as error:
-        return Driver(None, error=NvmlError("import pynvml", NvmlError.NO_FUNCTION, str(error))), ()
-    version = cuda = None
-    confidential = None
-    try:
-        version, cuda, confidential = nvml.driver_version(), nvml.cuda_version(), nvml.confidential()
-        return Driver(version, cuda, confidential), tuple(gpu.info for gpu in nvml.gpus())
-    except NvmlError as error:
-        return Driver(version, cuda, confidential, error), ()
-    finally:
-        nvml.close()
-
-
-def _look_at_cupti() -> tuple[Cupti, Any]:
-    try:
-        native = importlib.import_module("ftprof._native")
-    except ImportError as error:
-        reason = " ".join(str(error).split())
-        return Cupti(None, error=f"ftprof's native module cannot be loaded ({reason})", remedy="reinstall ftprof"), None
-    try:
-        info = native.load_cupti(search_roots())
-        chips = tuple(native.chips())
-    except native.CuptiError as error:
-        what = str(error).removesuffix(error.remedy).rstrip("; ")
-        remedy = error.remedy or explain(error.call, error.code).remedy
-        return Cupti(None, error=" ".join(what.split()), remedy=remedy), native
-    return Cupti(info.version, info.path, info.origin, info.warning, chips=chips), native
-
-
-def look_at_privilege(root: Path) -> Privilege:
-    """What the kernel and the driver say of this process's right to read counters. ``root`` is "/" but for tests."""
-    effective = _field(root / "proc/self/status", "CapEff:")
-    uid_map = _read(root / "proc/self/uid_map")
-    inside = bool(uid_map) and uid_map.split()[:3] != _WHOLE_UID_MAP
-    sys_admin, perfmon = (
-        False if inside else None if effective is None else bool(int(effective, 16) >> capability & 1)
-        for capability in (_CAP_SYS_ADMIN, _CAP_PERFMON)
-    )
-    if perfmon:
-        branch = _driver_branch(root)
-        perfmon = None if branch is None else branch >= _FIRST_WITH_PERFMON
-    return Privilege(sys_admin, _admin_only(root), inside, perfmon)
-
-
-def _driver_branch(root: Path) -> int | None:
-    """The first number of the kernel module's version, such as 580."""
-    found = re.search(
-        r"\b(\d{3,4})\.\d", _read(root / "sys/module/nvidia/version") or _read(root / "proc/driver/nvidia/version")
-    )
-    return None if found is None else int(found[1])
-
-
-def _admin_only(root: Path) -> bool | None:
-    value = _field(root / "proc/driver/nvidia/params", "RmProfilingAdminOnly:")
-    if value is None:
-        folder = root / "sys/module/nvidia/parameters"
-        found = _read(folder / "NVreg_RestrictProfilingToAdminUsers") or _read(folder / "RmProfilingAdminOnly")
-        value = found.strip() or None
-    return None if value is None else value not in ("0", "N")
-
-
-def _look_at_container(root: Path, environ: Mapping[str, str]) -> str | None:
-    if (root / ".dockerenv").exists():
-        return "docker"
-    if (root / "run/.containerenv").exists():
-        return "podman"
-    if environ.get("KUBERNETES_SERVICE_HOST"):
-        return "kubernetes"
-    if environ.get("APPTAINER_CONTAINER") or environ.get("SINGULARITY_CONTAINER"):
-        return "apptainer"
-    words = _read(root / "proc/1/cgroup") + _read(root / "proc/self/mountinfo").partition("\n")[0]
-    for word in _CONTAINER_WORDS:
-        if word in words:
-            return word
-    try:
-        own = str((root / "proc/self/ns/pid").readlink())
-    except OSError:
-        return None
-    return None if own == INITIAL_PID_NAMESPACE else "a process namespace of its own"
-
-
-def _running(root: Path, names: tuple[str, ...]) -> tuple[str, ...]:
-    found = {_read(path).strip() for path in (root / "proc").glob("[0-9]*/comm")}
-    return tuple(sorted(name for name in found if name.startswith(names)))
-
-
-def _has_torch() -> bool:
-    return importlib.util.find_spec("torch") is not None
-
-
-def _field(path: Path, name: str) -> str | None:
-    for line in _read(path).splitlines():
-        if line.startswith(name):
-            return line[len(name) :].strip() or None
-    return None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _problems(machine: Machine) -> list[Problem]:

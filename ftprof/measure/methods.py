@@ -59,7 +59,7 @@ def chosen(method: str, environment: Mapping[str, str]) -> Methods:
 
 def _why_refused() -> str | None:
     """Only what is certain: whether another tool holds the counters shows when they are read."""
-    from ftprof.measure.diagnosis import look_at_privilege
+    from ftprof.measure.privilege import look_at_privilege
     from ftprof.record.explanation import explain
 
     if look_at_privilege(Path("/")).enough is not False:

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 import ftprof
-from ftprof.measure import diagnosis
+from ftprof.measure import diagnosis, machine
 from ftprof.measure.device_chips import ChipUnknown, DeviceChips
-from ftprof.measure.diagnosis import Cupti, Diagnosis, Driver, Machine, Privilege, judge, look
+from ftprof.measure.diagnosis import Diagnosis, judge
+from ftprof.measure.machine import Cupti, Driver, Machine, look
 from ftprof.measure.nvml import GpuInfo, MigInstance, NvmlError
 from ftprof.measure.plan_summary import PlanSummary
+from ftprof.measure.privilege import Privilege
 from ftprof.record import explanation
 from ftprof.record.explanation import explain
 from ftprof.report.doctor_text import doctor_lines
@@ -82,7 +84,7 @@ def native(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     monkeypatch.setattr(ftprof, "_native", module, raising=False)
     library = tmp_path_factory.mktemp("ftprof") / "libftprof_inject.so"
     library.touch()
-    monkeypatch.setattr(diagnosis, "LIBRARY", library)
+    monkeypatch.setattr(machine, "LIBRARY", library)
     return module
 
 
