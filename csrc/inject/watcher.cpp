@@ -104,7 +104,8 @@ void Watcher::LookOnceMore() {
   for (auto& [ordinal, device] : devices_) {
     if (device.counted || device.trouble) continue;
     try {
-      if (driver_->PrimaryContextIsActive(ordinal)) device.trouble = CuptiError("count", 0, kEnded, {});
+      if (driver_->PrimaryContextIsActive(ordinal))
+        device.trouble = CuptiError("count", 0, kEnded, {});
     } catch (const CuptiError& error) {
       device.trouble = error;
     }
