@@ -8,16 +8,20 @@ if TYPE_CHECKING:
     from ftprof.counting import FtprofWarning as FtprofWarning
     from ftprof.counting import Run as Run
     from ftprof.counting import count as count
+    from ftprof.counting import current as current
     from ftprof.errors import FtprofError as FtprofError
     from ftprof.phases import phase as phase
+    from ftprof.result import Result as Result
 
 __version__ = "0.1.0"
-__all__ = ["FtprofError", "FtprofWarning", "Run", "__version__", "count", "phase"]
+__all__ = ["FtprofError", "FtprofWarning", "Result", "Run", "__version__", "count", "current", "phase"]
 _HOMES = {
     "FtprofError": "errors",
     "FtprofWarning": "counting",
+    "Result": "result",
     "Run": "counting",
     "count": "counting",
+    "current": "counting",
     "phase": "phases",
 }
 

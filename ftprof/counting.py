@@ -8,24 +8,25 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar, cast
 
-from ftprof.errors import FtprofError, UsageProblem
+from ftprof.errors import FtprofError
+from ftprof.result import Result
 
 if TYPE_CHECKING:
-    import os
-
     from ftprof.cli.policy_options import PolicyChoice
     from ftprof.measure.in_process import InProcessRun
-    from ftprof.policy.verdict import Verdict
-    from ftprof.record.interval import Interval
     from ftprof.record.record import Record
+
+Quantity: TypeAlias = str | int | float | Fraction
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,11 +40,10 @@ class FtprofWarning(UserWarning):
     """Something about the figures that the user should know, such as a method that is not the best."""
 
 
-class Run:
+class Run(Result):
     """One block of code that is counted, or was. Everything can also be read while the block goes on.
 
-    Figures are in floating-point operations, a multiply-add being two. They are those of the whole process during the
-    block, whichever of its threads worked.
+    Figures are those of the whole process during the block, whichever of its threads worked.
     """
 
     def __init__(self, choice: PolicyChoice) -> None:
@@ -51,84 +51,79 @@ class Run:
 
         self._choice = choice
         self._counted: InProcessRun = InProcessRun(choice.inputs.to_json())
+        self._lapped = 0
+        self._running = False
+        self._process = os.getpid()
 
     def _start(self) -> None:
         self._counted.begin()
+        self._running = True
+        _running_here.set((*_still_running(), self))
         if self._counted.fallback is not None:
-            _say_once(
+            say_once(
                 f"ftprof.count() does not use hardware counters: {self._counted.fallback}. Operators' formulas count "
                 "instead (method 'analytic')"
             )
 
     def stop(self, failed: bool = False) -> None:
         """End the count; without effect where it has ended. ``failed``: do not wait long for a GPU that may hang."""
+        self._running = False
+        _running_here.set(_still_running())
         self._counted.end(failed)
 
     @property
-    def record(self) -> Record:
-        """All that is known of the run, with the verdicts: what ``save`` writes."""
-        from ftprof.cli.wrap import judge_record
+    def running(self) -> bool:
+        """Whether the block goes on, in this process: a forked child does not go on counting."""
+        return self._running and self._process == os.getpid()
 
-        return judge_record(self._counted.record(), self._choice)[0]
+    def _counted_record(self) -> Record:
+        return self._counted.record()
 
-    @property
-    def interval(self) -> Interval:
-        """[low, high] around the total; ``high`` is ``None`` where nothing bounds what was not counted."""
-        return self._counted.record().interval
+    def _finished_record(self) -> Record:
+        return self._counted.snapshot() if self.running else self._counted.record()
 
     @property
     def flops(self) -> int | None:
-        """The best figure for the total; ``None`` where nothing could be counted."""
-        return self.interval.value
+        """The best figure for the total, so far or in all; ``None`` where nothing could be counted."""
+        quick = self._counted.quick_flops()
+        return self.interval.value if quick is None else quick or None
 
-    @property
-    def by_precision(self) -> dict[str, int]:
-        """Operations by precision, the largest first."""
-        return self._counted.record().by_precision
+    def lap(self) -> int | None:
+        """The operations since the last lap, or since the block began: an exact integer, ``None`` as ``flops`` is.
 
-    @property
-    def method(self) -> str:
-        """How they were counted: ``counters``, ``sampled``, ``analytic``, or where nothing else held ``peak-bound``."""
-        return self._counted.record().method
-
-    @property
-    def complete(self) -> bool:
-        """Whether the whole block was counted."""
-        return self._counted.record().complete
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why it was not, and what else a reader of the figures should know."""
-        return self._counted.record().reasons
-
-    def verdict(self, policy: str | None = None) -> Verdict:
-        """One policy's verdict, or the one that decides: the first policy named to ``count()``, else the worst.
-
-        Raises ``FtprofError`` for a policy that does not ship.
+        All laps together are ``flops``. It waits for no GPU: with hardware counters a lap ends with the last window
+        that is closed (0.1 s to some seconds long) and holds what is extrapolated so far, so take it over many steps.
         """
-        from ftprof.cli.wrap import judge_record
-        from ftprof.policy.verdict import deciding_verdict
+        total = self.flops
+        if total is None:
+            return None
+        lap = max(total - self._lapped, 0)  # an extrapolation may be revised downwards
+        self._lapped += lap
+        return lap
 
-        if policy is None:
-            return deciding_verdict(judge_record(self._counted.record(), self._choice)[1], self._choice.named)
-        if not isinstance(policy, str):
-            raise TypeError(f"policy is a name, not {type(policy).__name__}")
-        chosen = _one_policy(policy, self._choice)
-        return judge_record(self._counted.record(), chosen)[1][0]
+    def snapshot(self) -> Result:
+        """What was counted until now, as of a block that ends here; this one goes on. For a checkpoint.
 
-    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
-        """Write the record, as ``ftprof wrap`` does. Raises ``FtprofError`` where that is not possible."""
-        from ftprof.record.record import save_record
+        As at a block's end, it waits for the GPU to do what was launched (at most a minute).
+        """
+        return Result(self._finished_record(), self._choice)
 
-        try:
-            save_record(self.record, Path(path), overwrite)
-        except FileExistsError as error:
-            raise FtprofError(f"the record {path} exists; give overwrite=True to overwrite it") from error
-        except OSError as error:
-            raise FtprofError(f"the record {path} cannot be written: {error.strerror}") from error
 
-    def __repr__(self) -> str:
-        return f"<ftprof run: {self.flops} FLOP by {self.method}, {'' if self.complete else 'in'}complete>"
+_running_here: ContextVar[tuple[Run, ...]] = ContextVar("ftprof_running_here", default=())
+
+
+def _still_running() -> tuple[Run, ...]:
+    return tuple(run for run in _running_here.get() if run.running)
+
+
+def current() -> Run | None:
+    """The innermost run that this thread or coroutine is in, or ``None``.
+
+    It follows ``contextvars``: a task or ``asyncio.to_thread`` has that of the code that made it, a new
+    ``threading.Thread`` none. A run counts the whole process all the same.
+    """
+    running = _still_running()
+    return running[-1] if running else None
 
 
 class CountedFunction(Generic[P, R]):
@@ -222,81 +217,62 @@ class _Running:
 
 def count(
     *,
-    pretrain_flops: str | int | float | Fraction | None = None,
+    pretrain_flops: Quantity | None = None,
     base_model: str | None = None,
     systemic_risk: bool | None = None,
     no_gpai: bool = False,
     policy: str | Sequence[str] = (),
+    deduct: str | Sequence[str] = (),
+    no_deduct: str | Sequence[str] = (),
+    generated_flops: Quantity | None = None,
+    public_generation: bool | None = None,
+    base_models: str | os.PathLike[str] | None = None,
+    pretrain_params: Quantity | None = None,
+    pretrain_tokens: Quantity | None = None,
+    pretrain_gpu_hours: Quantity | None = None,
+    pretrain_gpu_peak: str | None = None,
+    pretrain_utilization: Quantity | None = None,
 ) -> Count:
     """Count a block of code: ``with ftprof.count() as run: ...``, or ``@ftprof.count()`` above a function.
 
-    The arguments are the options of ``ftprof wrap``: ``pretrain_flops`` is the base model's training compute in FLOP
-    (exact as a string such as ``"8.4e22"``; without it the environment's ``PRETRAIN_FLOPS`` holds), ``policy`` one name
-    or several. Raises ``TypeError`` or ``FtprofError`` for wrong ones; nothing else of ftprof raises into the block.
+    The arguments are the options of ``ftprof wrap``, by the same names. ``pretrain_flops`` is the base model's training
+    compute in FLOP (exact as a string such as ``"8.4e22"``; without it the environment's ``PRETRAIN_FLOPS`` holds), or
+    it is estimated: 6 x ``pretrain_params`` x ``pretrain_tokens``, or ``pretrain_gpu_hours`` (hours) x 3600 x
+    ``pretrain_gpu_peak`` (``"989e12 dense BF16, H100 SXM"``, FLOP a second and which peak that is) x
+    ``pretrain_utilization`` (a part of 1). ``generated_flops`` is in FLOP. ``policy``, ``deduct`` and ``no_deduct`` are
+    one name or several. Raises ``TypeError`` or ``FtprofError`` for wrong ones; nothing else of ftprof raises into the
+    block.
     """
     from ftprof.cli.policy_options import PolicyOptions
+    from ftprof.count_arguments import check_flag, check_name, names, phases, read, written
 
-    for name, value in (("systemic_risk", systemic_risk), ("no_gpai", no_gpai)):
-        if not isinstance(value, bool) and not (value is None and name == "systemic_risk"):
-            raise TypeError(f"{name} is True or False, not {type(value).__name__}")
-    if base_model is not None and not isinstance(base_model, str):
-        raise TypeError(f"base_model is a name, not {type(base_model).__name__}")
-    policies = (policy,) if isinstance(policy, str) else tuple(policy)
-    if not all(isinstance(name, str) for name in policies):
-        raise TypeError("policy is a name or a sequence of names")
-    options = PolicyOptions(_quantity(pretrain_flops), base_model, systemic_risk, no_gpai, policies)
-    return Count(_read(options))
-
-
-def _quantity(value: str | int | float | Fraction | None) -> str | None:
-    """As it was written, so that it is read exactly."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Fraction | None):
-        raise TypeError(f"pretrain_flops is a number or its text, not {type(value).__name__}")
-    return repr(value) if isinstance(value, float) else None if value is None else str(value)
-
-
-def _read(options: Any) -> PolicyChoice:
-    """Raises ``FtprofError`` in the words of Python's arguments."""
-    from dataclasses import replace
-
-    from ftprof.cli.policy_options import PolicyChoice, read_policy_options
-
-    try:
-        choice = read_policy_options(options)
-    except UsageProblem as error:
-        raise UsageProblem(_as_argument(error.message)) from error
-    except FtprofError as error:
-        raise FtprofError(_as_argument(error.message), error.exit_code) from error
-    source = choice.inputs.pretrain_source
-    inputs = replace(choice.inputs, pretrain_source=None if source is None else _as_argument(source))
-    return PolicyChoice(inputs, choice.policies, choice.named, choice.notes)
+    check_name("base_model", base_model)
+    check_name("pretrain_gpu_peak", pretrain_gpu_peak)
+    check_flag("no_gpai", no_gpai)
+    for name, flag in (("systemic_risk", systemic_risk), ("public_generation", public_generation)):
+        check_flag(name, flag, may_be_unknown=True)
+    options = PolicyOptions(
+        pretrain_flops=written("pretrain_flops", pretrain_flops),
+        base_model=base_model,
+        systemic_risk=systemic_risk,
+        no_gpai=no_gpai,
+        policies=names("policy", policy),
+        deduct=phases("deduct", deduct),
+        no_deduct=phases("no_deduct", no_deduct),
+        generated_flops=written("generated_flops", generated_flops),
+        public_generation=public_generation,
+        base_models=None if base_models is None else os.fspath(base_models),
+        pretrain_params=written("pretrain_params", pretrain_params),
+        pretrain_tokens=written("pretrain_tokens", pretrain_tokens),
+        pretrain_gpu_hours=written("pretrain_gpu_hours", pretrain_gpu_hours),
+        pretrain_gpu_peak=pretrain_gpu_peak,
+        pretrain_utilization=written("pretrain_utilization", pretrain_utilization),
+    )
+    return Count(read(options))
 
 
-_ARGUMENTS = {
-    "--no-systemic-risk": "systemic_risk=False",
-    "--systemic-risk": "systemic_risk=True",
-    "--no-gpai": "no_gpai=True",
-    "--pretrain-flops": "pretrain_flops",
-    "--base-model": "base_model",
-    "--policy": "policy",
-}
-
-
-def _as_argument(text: str) -> str:
-    for option, argument in _ARGUMENTS.items():
-        text = text.replace(option, argument)
-    return text
-
-
-def _one_policy(name: str, choice: PolicyChoice) -> PolicyChoice:
-    from ftprof.cli.policy_options import PolicyChoice
-    from ftprof.policy.policy import load_policy
-
-    return PolicyChoice(choice.inputs, (load_policy(name),), True, choice.notes)
-
-
-def _say_once(what: str) -> None:
-    """Through ``logging`` and ``warnings``; also where these are told to raise, the block goes on."""
+def say_once(what: str) -> None:
+    """Tell the user through ``logging`` and ``warnings``; also where these are told to raise, the block goes on."""
     if what in _said:
         return
     _said.add(what)
@@ -308,7 +284,7 @@ def _say_once(what: str) -> None:
 
 
 def _depth_of_user() -> int:
-    """How many calls ``_say_once`` is away from code that is not ftprof's."""
+    """How many calls ``say_once`` is away from code that is not ftprof's."""
     here = str(Path(__file__).parent)
     depth, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(here):

@@ -34,6 +34,12 @@ class Block(Protocol):
     def end(self, patience_s: float) -> None:
         """Count no more. What cannot be read within this time is lost, and said to be."""
 
+    def cut(self, patience_s: float) -> list[str]:
+        """Let ``lines`` tell of all until now, and go on. Why something may not be in them, a sentence each."""
+
+    def flops(self) -> int | None:
+        """The operations so far or in all, where that is quick to tell; else ``None``."""
+
     def lines(self) -> list[Line]:
         """This process's journal of the block, so far or in all; empty where there is nothing to tell of."""
 

@@ -172,6 +172,7 @@ class ContextBlock:
         self._run_id = run_id
         self._shares: list[_Share] = []
         self._begin_us = 0
+        self._cut_us = 0
         self._end_us: int | None = None
         self._uncounted: list[Line] = []
         self._software: dict[str, Any] = {}
@@ -221,6 +222,25 @@ class ContextBlock:
                 if share.metered.shares:
                     _await_window(share.metered)
 
+    def cut(self, patience_s: float) -> list[str]:
+        """Close the windows once the GPU has done what was launched, and open the next ones."""
+        deadline = time.monotonic() + patience_s
+        with EDGES:
+            meters = [share.metered for share in self._shares]
+            settled = settle([metered.context for metered in meters], patience_s)
+            closed = _cut(meters, max(0.0, deadline - time.monotonic()))
+            self._cut_us = now_us()
+            with _found:
+                for metered in meters:
+                    metered.collect()
+            self._find_uncounted()
+            for metered in meters:
+                _await_window(metered)
+        return [] if settled and closed else [UNSETTLED_AFTER]
+
+    def flops(self) -> None:
+        """Extrapolating takes a look at all windows."""
+
     def _find_uncounted(self) -> None:
         counted = {share.metered.context.handle for share in self._shares if not share.was_lost}
         try:
@@ -239,7 +259,7 @@ class ContextBlock:
                     share.metered.collect()
             finally:
                 _found.release()
-        until_us = self._begin_us if self._end_us is None else self._end_us
+        until_us = max(self._begin_us, self._cut_us) if self._end_us is None else self._end_us
         counted = [line for share in self._shares for line in share.lines(self._begin_us, until_us)]
         header = process_header(self._run_id, "counters", self._begin_us, self._software, [])
         return [header, *counted, *self._uncounted, *problem_lines(self.problems, until_us), end_line(until_us)]

@@ -115,14 +115,38 @@ class InProcessRun:
             self._record = record
         return record
 
+    def snapshot(self) -> Record:
+        """What was counted until now, as of a block that ends here; this one goes on."""
+        if self._record is not None or self.is_forked or self._ended_us is not None:
+            return self.record()
+        problems: list[str] = []
+        try:
+            if self._block is not None:
+                problems = self._block.cut(PATIENCE_S)
+            return self._merged(goes_on=False, problems=problems)
+        except Exception as problem:
+            _log.warning("ftprof.count(): no snapshot could be made", exc_info=problem)
+            return self._empty(f"no snapshot could be made: {problem}")
+
+    def quick_flops(self) -> int | None:
+        """The operations so far or in all; ``None`` where only the record tells."""
+        if self._block is None or self.is_forked or self._problems:
+            return None
+        try:
+            return self._block.flops()
+        except Exception as problem:
+            _log.debug("ftprof.count(): no quick figure", exc_info=problem)
+            return None
+
     def _empty(self, reason: str) -> Record:
         method = "analytic" if self._block is None else self._block.method
         return Record(method, NOTHING_COUNTED, False, (reason,), (), (), {}, {}, policy_inputs=self._policy_inputs)
 
-    def _merged(self) -> Record:
+    def _merged(self, goes_on: bool = True, problems: Sequence[str] = ()) -> Record:
+        """``goes_on``: unless it has ended, the record says that more will come."""
         process = [] if self._block is None else self._block.lines()
-        problems = list(self._problems)
-        if self._ended_us is None:
+        problems = [*self._problems, *problems]
+        if self._ended_us is None and goes_on:
             problems.append(_GOES_ON)
         elif not process:
             problems.append(_NOTHING_SEEN)

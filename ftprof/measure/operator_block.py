@@ -84,12 +84,15 @@ class _Watch:
                     self._lock.release()
 
     def totals(self) -> hook.Totals:
+        """What was counted since the process began, and from now on also operators that came meanwhile."""
+        if self.counter is not None:
+            self._look()
+        return self.counted()
+
+    def counted(self) -> hook.Totals:
         """What was counted since the process began."""
         counter = self.counter
-        if counter is None:
-            return hook.Totals()
-        self._look()
-        totals: hook.Totals = counter.totals()
+        totals: hook.Totals = hook.Totals() if counter is None else counter.totals()
         return totals
 
     def forget(self) -> None:
@@ -129,6 +132,15 @@ class OperatorBlock:
             if _WATCH.problem is not None:
                 self.problems.append(_WATCH.problem)
 
+    def cut(self, patience_s: float) -> list[str]:
+        """Operators are counted as they run."""
+        return [] if _WATCH.problem is None else [_WATCH.problem]
+
+    def flops(self) -> int:
+        """Exact."""
+        now = _WATCH.counted() if self._end_us is None else self._after
+        return _operations(now) - _operations(self._before)
+
     def lines(self) -> list[Line]:
         """Empty where torch was not imported."""
         counter = _WATCH.counter
@@ -143,6 +155,10 @@ class OperatorBlock:
             *problem_lines(self.problems, end_us),
             end_line(end_us),
         ]
+
+
+def _operations(totals: hook.Totals) -> int:
+    return sum(flops for _, flops in totals.cells.values())
 
 
 def _window_line(counted: hook.Totals, begin_us: int, end_us: int) -> Line:

@@ -59,6 +59,7 @@ class WrappedBlock:
         self._before: Journal | None = None
         self._after: Journal | None = None
         self._begin_us = 0
+        self._cut_us = 0
         self._end_us: int | None = None
         self._uncounted: list[Line] = []
 
@@ -88,12 +89,25 @@ class WrappedBlock:
                 self._uncounted = [uncounted_line(found[0].device, OTHER_CONTEXT)]
             self._library.await_windows()
 
+    def cut(self, patience_s: float) -> list[str]:
+        """Close the windows once the GPU has done what was launched, and open the next ones."""
+        deadline = time.monotonic() + patience_s
+        with EDGES:
+            settled = settle(_contexts(), patience_s)
+            self._cut_us = now_us()
+            closed = self._library.cut(max(0.0, deadline - time.monotonic()))
+            self._library.await_windows()
+        return [] if settled and closed else [UNSETTLED_AFTER]
+
+    def flops(self) -> None:
+        """Extrapolating takes a look at all windows."""
+
     def lines(self) -> list[Line]:
         """Up to the last window that is closed, as long as the block goes on. Empty where no context was seen."""
         journal = self._read() if self._end_us is None else self._after
         if journal is None or not journal.contexts:
             return []
-        until_us = self._begin_us if self._end_us is None else self._end_us
+        until_us = max(self._begin_us, self._cut_us) if self._end_us is None else self._end_us
         header = {name: value for name, value in journal.header.items() if name not in ("previous", "hash")}
         software = {**header["software"], "excerpt_of": f"{journal.path.name}, up to {journal.head}"}
         told = 0 if self._before is None else len(self._before.problems)

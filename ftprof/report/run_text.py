@@ -47,7 +47,7 @@ def closing_block(record: Record, verdicts: Sequence[Verdict], where: Path, prog
     lines.append(_field("devices", devices_text(record)))
     lines += _guidelines_lines(record)
     lines += [_field("base model", text) for text in _two_derivations(record)]
-    lines += [_field(verdict.policy, _verdict(verdict)) for verdict in verdicts[:3]]
+    lines += [_field(verdict.policy, short_verdict(verdict)) for verdict in verdicts[:3]]
     difference = difference_notice(verdicts)
     if difference:
         lines.append(_field("", difference))
@@ -213,7 +213,8 @@ def _two_derivations(record: Record) -> list[str]:
     return [f"{two_figures(low)}{kinds[0]} or {two_figures(high)}{kinds[1]}" + (f", {apart}" if apart else "")]
 
 
-def _verdict(verdict: Verdict) -> str:
+def short_verdict(verdict: Verdict) -> str:
+    """Its outcome, the share of the threshold, and the scenario, in one line."""
     threshold = f"{two_figures(verdict.threshold_flops)} FLOP"
     share = f"threshold {threshold}" if verdict.ratio is None else share_text(verdict.ratio, threshold)
     return f"{verdict.verdict}: {share} (scenario {verdict.scenario_number}, {verdict.scenario})"

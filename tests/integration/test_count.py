@@ -184,6 +184,31 @@ def test_inner_blocks_are_part_of_the_outer_one(standins: Standins, wrap: bool) 
 
 
 @wrapped_or_not
+def test_a_snapshot_holds_all_until_now_and_laps_add_up(standins: Standins, wrap: bool) -> None:
+    program = """
+        gpu = Gpu()
+        with ftprof.count() as run:
+            laps = []
+            gpu.launch("gemm", 100)
+            first = run.snapshot()
+            laps.append(run.lap())
+            gpu.launch("gemm", 200)
+            second = run.snapshot()
+            laps.append(run.lap())
+            gpu.launch("gemm", 50)
+        laps.append(run.lap())
+        print(json.dumps([laps, *(told(part) for part in (first, second, run))]))
+    """
+    laps, first, second, whole = run(standins, program, wrap=wrap, **LONG).undisturbed().told
+    for part, launches in ((first, 100), (second, 300), (whole, 350)):
+        assert is_honest(part, launches * FLOPS), part
+        assert part["complete"], part["reasons"]
+        assert part["high"] is not None
+    if not wrap:  # all of it was in windows; the cuts are extrapolated over
+        assert [part["low"] for part in (first, second, whole)] == [100 * FLOPS, 300 * FLOPS, 350 * FLOPS]
+        assert sum(laps) == whole["flops"]
+
+
 def test_blocks_of_several_threads_overlap(standins: Standins, wrap: bool) -> None:
     program = """
         gpu = Gpu()

@@ -87,6 +87,37 @@ def test_torch_that_is_imported_inside_the_block(tmp_path: Path, wrap: bool) -> 
     assert (told["flops"], told["complete"]) == (3 * MM, True)
 
 
+@wrapped_or_not
+def test_laps_snapshots_and_the_current_run(tmp_path: Path, wrap: bool) -> None:
+    told = run(
+        tmp_path,
+        """
+        import torch
+        with ftprof.count() as run:
+            laps = [run.lap()]
+            for times in (1, 2, 3):
+                work(times)
+                laps.append(ftprof.current().lap())
+            torch.ones(3).sum()
+            laps.append(run.lap())
+            with ftprof.count() as inner:
+                work(4)
+                snapshot = inner.snapshot()
+                work(5)
+            work(6)
+        laps.append(run.lap())
+        snapshot.save("snapshot.json")
+        print(json.dumps([laps, *map(told, (run, inner, snapshot))]))
+        """,
+        wrap,
+    )
+    laps, outer, inner, snapshot = told
+    assert laps == [None, MM, 2 * MM, 3 * MM, 0, 15 * MM]
+    assert (outer["flops"], inner["flops"]) == (21 * MM, 9 * MM)
+    assert (snapshot["flops"], snapshot["high"], snapshot["complete"]) == (4 * MM, 4 * MM, True)
+    assert json.loads((tmp_path / "snapshot.json").read_text())["by_phase"] == {"train": str(4 * MM)}
+
+
 def test_threads_and_backward(tmp_path: Path) -> None:
     told = run(
         tmp_path,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import importlib
+import importlib.resources
 import importlib.util
 import logging
 import subprocess
@@ -16,6 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
@@ -68,6 +71,11 @@ def test_what_the_package_offers() -> None:
         ({"systemic_risk": "yes"}, "systemic_risk is True or False, not str"),
         ({"no_gpai": None}, "no_gpai is True or False, not NoneType"),
         ({"policy": [3]}, "policy is a name"),
+        ({"deduct": [3]}, "deduct is a name"),
+        ({"generated_flops": True}, "generated_flops is a number or its text, not bool"),
+        ({"public_generation": 1}, "public_generation is True or False, not int"),
+        ({"pretrain_gpu_peak": 989e12}, "pretrain_gpu_peak is a text, not float"),
+        ({"base_models": 3}, "PathLike"),
         ({"policy": 3}, "not iterable"),
     ],
 )
@@ -87,6 +95,16 @@ def test_arguments_of_a_wrong_type(arguments: dict[str, Any], complaint: str) ->
         ({"systemic_risk": True, "no_gpai": True}, "^systemic_risk=True contradicts no_gpai=True"),
         ({"policy": "aws-1999"}, "^policy: "),
         ({"base_model": "no-such-model"}, "base_model"),
+        ({"deduct": "train"}, "^deduct 'train' is no phase to deduct; choose from recompute, evaluate, auxiliary"),
+        ({"deduct": "evaluate", "no_deduct": ["evaluate"]}, "^deduct evaluate contradicts no_deduct evaluate"),
+        ({"generated_flops": "lots"}, "^generated_flops 'lots'"),
+        ({"pretrain_params": "8e9"}, "^pretrain_params needs pretrain_tokens too"),
+        ({"pretrain_params": 8e9, "pretrain_tokens": 1e12, "pretrain_flops": 1e22}, "^pretrain_params contradicts"),
+        (
+            {"pretrain_gpu_hours": 100, "pretrain_gpu_peak": "989", "pretrain_utilization": 0.4},
+            "^pretrain_gpu_peak '989' is less than",
+        ),
+        ({"base_models": "no-such.csv"}, "^base_models adds models for base_model to find"),
     ],
 )
 def test_values_that_the_command_line_refuses_too(arguments: dict[str, Any], complaint: str) -> None:
@@ -103,6 +121,35 @@ def test_every_way_to_write_a_quantity_is_exact(written: Any) -> None:
     inputs = ftprof.count(pretrain_flops=written)._choice.inputs
     assert inputs.pretrain_flops_low == 84 * 10**21
     assert inputs.pretrain_source == "given with pretrain_flops"
+
+
+def test_estimates_and_claims_are_those_of_the_command_line() -> None:
+    inputs = ftprof.count(
+        pretrain_params="8e9",
+        pretrain_tokens=15e12,
+        deduct="auxiliary",
+        no_deduct=["recompute"],
+        generated_flops=Fraction(10**20),
+        public_generation=True,
+    )._choice.inputs
+    assert inputs.pretrain_flops_low == inputs.pretrain_flops_high == 6 * 8 * 10**9 * 15 * 10**12
+    assert inputs.pretrain_source is not None
+    assert "given with pretrain_params and pretrain_tokens" in inputs.pretrain_source
+    assert inputs.claims.deducted_phases == ("evaluate", "auxiliary", "generate")
+    assert inputs.claims.generated_flops == 10**20
+    hours = ftprof.count(pretrain_gpu_hours="1e6", pretrain_gpu_peak="989e12 dense BF16", pretrain_utilization=0.4)
+    assert hours._choice.inputs.pretrain_flops_low == 10**6 * 3600 * 989 * 10**12 * Fraction(4, 10)
+
+
+def test_an_own_table_of_base_models(tmp_path: Path) -> None:
+    table = tmp_path / "own.csv"
+    shipped = importlib.resources.files("ftprof.policy") / "data" / "base_models.csv"
+    lines = shipped.read_text(encoding="utf-8").splitlines()
+    row = next(line for line in lines[1:] if "Llama-3.2-3B" in line)
+    table.write_text("\n".join([lines[0], row.replace("Llama-3.2-3B", "Ours-3B")]) + "\n")
+    assert ftprof.count(base_model="Ours-3B", base_models=table)._choice.inputs.pretrain_flops_low is not None
+    with pytest.raises(FtprofError, match="base_model"):
+        ftprof.count(base_model="Ours-3B")
 
 
 def test_the_environments_base_compute(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +179,11 @@ class FakeRun:
     def record(self) -> Any:
         return record(interval=Interval(300, 300, 300))
 
+    snapshot = record
+
+    def quick_flops(self) -> int | None:
+        return None
+
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeRun]:
@@ -160,6 +212,86 @@ def test_a_block(fake: type[FakeRun], tmp_path: Path) -> None:
     run.save(str(path), overwrite=True)
     with pytest.raises(FtprofError, match="cannot be written"):
         run.save(tmp_path / "nowhere" / "record.json")
+
+
+def test_laps_add_up_to_the_total(fake: type[FakeRun], monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = iter([None, 100, 350, 340, 400])
+    with ftprof.count() as run:
+        monkeypatch.setattr(type(run), "flops", property(lambda _: next(figures)))
+        # An extrapolation that is revised downwards gives no negative lap.
+        assert [run.lap() for _ in range(5)] == [None, 100, 250, 0, 50]
+
+
+def test_the_current_run_is_the_innermost(fake: type[FakeRun]) -> None:
+    assert ftprof.current() is None
+    with ftprof.count() as outer:
+        assert ftprof.current() is outer
+        with pytest.raises(KeyError), ftprof.count() as inner:
+            assert ftprof.current() is inner
+            raise KeyError
+        assert ftprof.current() is outer
+        assert (outer.running, inner.running) == (True, False)
+        second = ftprof.count().start()
+        third = ftprof.count().start()
+        second.stop()
+        assert ftprof.current() is third
+        third.stop()
+        assert ftprof.current() is outer
+    assert ftprof.current() is None
+
+
+def test_the_current_run_follows_tasks_and_not_threads(fake: type[FakeRun]) -> None:
+    async def inner() -> tuple[ftprof.Run | None, ftprof.Run | None, bool]:
+        before = ftprof.current()
+        with ftprof.count() as run:
+            await asyncio.sleep(0.01)
+            return before, await asyncio.to_thread(ftprof.current), ftprof.current() is run
+
+    async def outer() -> list[tuple[ftprof.Run | None, ftprof.Run | None, bool]]:
+        return list(await asyncio.gather(inner(), inner()))
+
+    seen: list[ftprof.Run | None] = []
+    with ftprof.count() as run:
+        answers = asyncio.run(outer())
+        thread = threading.Thread(target=lambda: seen.append(ftprof.current()))
+        thread.start()
+        thread.join()
+    assert [(before, same) for before, _, same in answers] == [(run, True)] * 2
+    assert answers[0][1] is not answers[1][1]
+    assert seen == [None]
+
+
+def test_a_stop_in_another_context_ends_the_run_everywhere(fake: type[FakeRun]) -> None:
+    run = ftprof.count().start()
+    contextvars.copy_context().run(run.stop)
+    assert ftprof.current() is None
+
+
+def test_a_notebook_shows_a_small_escaped_table(fake: type[FakeRun], monkeypatch: pytest.MonkeyPatch) -> None:
+    with ftprof.count() as run:
+        pass
+    html = run._repr_html_()
+    assert ElementTree.fromstring(html).tag == "table"
+    assert "<th>FLOP</th><td>3.0\N{MULTIPLICATION SIGN}10^2 (300)</td>" in html
+    assert "below" in html
+    evil = "<script>alert('x')</script>" * 100
+    broken = record(interval=Interval(300, 300, None), complete=False, reasons=(evil,) * 7)
+    monkeypatch.setattr(FakeRun, "record", lambda self: broken)
+    html = run._repr_html_()
+    assert ElementTree.fromstring(html).tag == "table"
+    assert "<script" not in html
+    assert "300 to no upper end" in html
+    assert "and 2 more" in html
+    assert len(html) < 5000
+
+
+def test_a_snapshot_is_a_result_that_stays(fake: type[FakeRun], tmp_path: Path) -> None:
+    with ftprof.count() as run:
+        snapshot = run.snapshot()
+    assert (snapshot.flops, snapshot.method, snapshot.verdict().verdict) == (300, "analytic", "below")
+    assert not hasattr(snapshot, "stop")
+    snapshot.save(tmp_path / "record.json")
+    assert run.reduce().flops == 300, "without torch.distributed it is this process's own"
 
 
 def test_exceptions_pass_through(fake: type[FakeRun]) -> None:

@@ -1,0 +1,1 @@
+"""ftprof in the habits of training libraries, a file each. None is imported before it is asked for."""
