@@ -10,7 +10,6 @@ import atexit
 import functools
 import logging
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +42,7 @@ EXACT_IN_A_FLOAT = 1 << 53
 _KEEP_EVERY_S = 30.0  # what a killed process loses at most, where it logs as often
 _BEGUN_AGAIN = "the training was left by an exception and begun again; what its process did in between is counted too"
 _log = logging.getLogger("ftprof")
-_here: weakref.WeakSet[Training] = weakref.WeakSet()  # those that go on in this process
+_here: set[Training] = set()  # those that go on in this process, also where an exception left nothing else of them
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
 
@@ -144,7 +143,6 @@ class Training:
         self._logged = (time.monotonic(), self._earlier_value)
         self._kept_s = time.monotonic()
         _here.add(self)
-        atexit.register(_end_at_exit, weakref.ref(self))
 
     def look(self) -> None:
         """Bring ``figures`` up to date. A collective."""
@@ -328,7 +326,7 @@ def _is_part_of(path: Path, record: Record) -> bool:
     return {run.run for run in old.runs} <= {run.run for run in record.runs}
 
 
-def _end_at_exit(training: weakref.ref[Training]) -> None:
-    found = training()
-    if found is not None:
-        harmless(found.end_alone)()
+@atexit.register
+def _end_at_exit() -> None:
+    for training in list(_here):
+        harmless(training.end_alone)()
