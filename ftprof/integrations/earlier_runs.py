@@ -6,7 +6,7 @@ all runs of the training share. A checkpoint holds the record of all of them, as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -84,14 +84,14 @@ def unsure(record: Record, problems: Sequence[str]) -> Record:
     """The same record, incomplete for these reasons and open above; as it is where there are none."""
     if not problems:
         return record
-    reasons = tuple(dict.fromkeys((*problems, *record.reasons)))
+    reasons = _once((*problems, *record.reasons))
     interval = Interval(record.interval.low, record.interval.value, None)
     return replace(record, complete=False, reasons=reasons, interval=interval)
 
 
 def noted(record: Record, notes: Sequence[str]) -> Record:
     """The same record with notes that make nothing incomplete."""
-    return replace(record, reasons=tuple(dict.fromkeys((*record.reasons, *notes)))) if notes else record
+    return replace(record, reasons=_once((*record.reasons, *notes)))
 
 
 def going_on(record: Record) -> Record:
@@ -102,6 +102,13 @@ def going_on(record: Record) -> Record:
 def _bare(record: Record) -> Record:
     reasons = () if record.complete else tuple(map(_plain, record.reasons))
     return replace(record, policy_inputs={}, verdicts=(), guidelines=None, reasons=reasons)
+
+
+def _once(reasons: Iterable[str]) -> tuple[str, ...]:
+    first: dict[str, str] = {}
+    for reason in reasons:
+        first.setdefault(_plain(reason), reason)
+    return tuple(first.values())
 
 
 def _plain(reason: str) -> str:

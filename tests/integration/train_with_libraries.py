@@ -76,7 +76,8 @@ def in_ranks(count: int, work: Callable[[int], Any]) -> list[Any]:
             os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
             answer = json.dumps(work(rank))
             os.write(write, answer.encode())
-            os._exit(0)
+            os.close(write)
+            sys.exit(0)
         os.close(write)
         children.append((child, read))
     answers = []
