@@ -16,13 +16,14 @@ from ftprof.record.interval import Interval
 from ftprof.record.merge import merge_records
 from ftprof.record.record import Record, load_record, save_record
 
+PRIVATE = "_ftprof"  # Hugging Face's Trainer pushes nothing to the hub whose name begins so: records name hosts
 EARLIER, NOW = "earlier runs", "this run"
 _PREFIXES = (f"{EARLIER}: ", f"{NOW}: ")
 
 
 def runs_folder(folder: Path, training: str) -> Path:
     """Where the runs of a training keep their records. ``training`` is the id of its first run."""
-    return folder / "ftprof" / training
+    return folder / PRIVATE / training
 
 
 def earlier_runs(folder: Path, checkpoint: Record) -> Record:

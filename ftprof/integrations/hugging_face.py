@@ -17,11 +17,13 @@ from transformers.training_args import TrainingArguments
 
 import ftprof
 from ftprof.errors import UntrustedInput
+from ftprof.integrations.earlier_runs import PRIVATE
 from ftprof.integrations.training import Training, harmless
 from ftprof.record.record import Record, load_record, record_of
 from ftprof.result import Result
 
 RECORD_NAME = "ftprof.json"
+_OF_TRAINING = {"loss", "train_runtime"}  # in a step's log, and in that of the end
 _WITHOUT = (
     "the training goes on from a checkpoint without a record that can be read, what was executed before is not in it"
 )
@@ -39,7 +41,7 @@ class FtprofCallback(TrainerCallback, ExportableState):
     def __init__(self, record: str | os.PathLike[str] | None = None, **arguments: Any) -> None:
         count = ftprof.count(**arguments)
         self.checkpoint: dict[str, Any] | None = None  # what the Trainer itself restored of an earlier callback
-        self._record = None if record is None else os.fspath(record)
+        self._record = None if record is None else os.path.abspath(record)
         self._arguments = {name: _as_json(value) for name, value in arguments.items()}
         self._training = Training(count, count._choice)
         self._saved_step: int | None = None
@@ -67,10 +69,11 @@ class FtprofCallback(TrainerCallback, ExportableState):
         folder = _output(args)
         callbacks: Any = state.stateful_callbacks
         checkpoint, problems = self._found(folder, state, callbacks) if state.global_step else (None, [])
+        self._saved_step = None
+        place = folder / PRIVATE if args.push_to_hub else folder
+        self._training.begin(folder, Path(self._record or place / RECORD_NAME), checkpoint, problems)
         # The Trainer fails at its next checkpoint without this, where the one before had no such callback.
         callbacks.setdefault(type(self).__name__, self.state())
-        self._saved_step = None
-        self._training.begin(folder, Path(self._record or folder / RECORD_NAME), checkpoint, problems)
 
     @harmless
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -123,18 +126,17 @@ class FtprofCallback(TrainerCallback, ExportableState):
         problems: list[str] = []
         records: list[Record] = []
         path = _checkpoint_folder(folder, state) / RECORD_NAME
-        kept = callbacks.get(type(self).__name__) or {}
-        kept = (kept[0] if isinstance(kept, list) else kept).get("attributes", {}).get("checkpoint")
-        if path.exists():
-            try:
+        try:
+            if path.exists():
                 records.append(load_record(path))
-            except UntrustedInput as error:
-                problems.append(error.message)
-        if kept is not None:
-            try:
+        except UntrustedInput as error:
+            problems.append(error.message)
+        try:
+            kept = _kept(callbacks.get(type(self).__name__))
+            if kept is not None:
                 records.append(record_of(kept, "the record in trainer_state.json"))
-            except UntrustedInput as error:
-                problems.append(error.message)
+        except UntrustedInput as error:
+            problems.append(error.message)
         if not records:
             return None, [_WITHOUT, *problems]
         if len(records) == 2 and not _same_runs(*records):
@@ -142,13 +144,20 @@ class FtprofCallback(TrainerCallback, ExportableState):
         return records[0], []
 
     @harmless
-    def _figures_for(self, trainer: Trainer) -> tuple[dict[str, int | float], dict[str, str]]:
+    def _figures(self) -> tuple[dict[str, int | float], dict[str, str]]:
         if not self._training.running:
             return {}, {}
         if not self._training.spans_ranks:
             self._training.look()
         figures = self._training.figures
         return ({}, {}) if figures is None else (figures.numbers(), figures.exact())
+
+
+def _kept(state: Any) -> Any:
+    """What an earlier callback's state holds of a record; several callbacks of a kind have theirs in a list."""
+    first = state[0] if isinstance(state, list) and state else state
+    attributes = first.get("attributes") if isinstance(first, dict) else None
+    return attributes.get("checkpoint") if isinstance(attributes, dict) else None
 
 
 def _same_runs(first: Record, second: Record) -> bool:
@@ -183,7 +192,9 @@ def _log_figures() -> None:
     @functools.wraps(log)
     def logged(self: Trainer, logs: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         callbacks = [callback for callback in self.callback_handler.callbacks if isinstance(callback, FtprofCallback)]
-        numbers, exact = (callbacks[0]._figures_for(self) if callbacks else None) or ({}, {})
+        # Model cards take every other key in a log of an evaluation for one of its metrics.
+        wanted = callbacks and not _OF_TRAINING.isdisjoint(logs)
+        numbers, exact = (callbacks[0]._figures() if wanted else None) or ({}, {})
         logs.update(numbers)
         log(self, logs, *args, **kwargs)
         if exact and self.state.log_history:

@@ -45,11 +45,10 @@ class FtprofCallback(*_callback_classes()):  # type: ignore[misc]
     def __init__(self, record: str | os.PathLike[str] | None = None, **arguments: Any) -> None:
         super().__init__()
         count = ftprof.count(**arguments)
-        self._record = None if record is None else Path(record)
+        self._record = None if record is None else Path(record).absolute()
         self._training = Training(count, count._choice)
         self._loaded: dict[str, Any] | None = None
         self._goes_on = False
-        self._ended: Record | None = None
         self._logged_step = 0
         self._evaluating = ftprof.phase("evaluate")
         self._evaluates = False
@@ -71,7 +70,8 @@ class FtprofCallback(*_callback_classes()):  # type: ignore[misc]
     @harmless
     def _checkpoint(self) -> dict[str, Any]:
         # Every rank comes by here: Lightning makes a checkpoint on all of them and lets the first one write it.
-        return {"record": self._training.total().to_json()} if self._training.running else {}
+        record = self._training.total() if self._training.running else self._training.known
+        return {} if record is None else {"record": record.to_json()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there when the training begins."""
@@ -97,7 +97,7 @@ class FtprofCallback(*_callback_classes()):  # type: ignore[misc]
         checkpoint: Record | None = None
         problems: list[str] = []
         if not self._goes_on and trainer.global_step:
-            checkpoint = self._ended  # the same Trainer's fit() once more
+            checkpoint = self._training.known  # the same Trainer's fit() once more
         elif self._goes_on and self._loaded is not None:
             try:
                 checkpoint = record_of(self._loaded, "the record in the checkpoint")
@@ -138,7 +138,7 @@ class FtprofCallback(*_callback_classes()):  # type: ignore[misc]
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         """The final record: after the checkpoints that the training's end makes."""
         if self._training.running:
-            self._ended = self._training.end()
+            self._training.end()
 
     @harmless
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:

@@ -120,7 +120,7 @@ class Training:
             return Result(self._total, self._choice)
         return Result(self._with_earlier([(NOW, self._own())]), self._choice)
 
-    def begin(self, folder: Path, path: Path | None, checkpoint: Record | None, problems: Sequence[str] = ()) -> None:
+    def begin(self, folder: Path, path: Path, checkpoint: Record | None, problems: Sequence[str] = ()) -> None:
         """Count from now on. A collective.
 
         ``folder`` is the training's output, ``path`` the file for the record of all of it. ``checkpoint`` is the record
@@ -129,17 +129,16 @@ class Training:
         if self.running and (checkpoint is None or self._holds(checkpoint)):
             self._notes.append(_BEGUN_AGAIN)
             return
-        for other in [training for training in _here if training.running and training._folder == folder]:
+        for other in [one for one in _here if one.running and one._folder == folder.absolute()]:
             other._notes.append(_BEGUN_AGAIN)
             other.end_alone()
         distributed = initialised()
         self._rank, self._ranks = (
             (0, 1) if distributed is None else (distributed.get_rank(), distributed.get_world_size())
         )
-        self._folder, self._path, self._total, self._alone = folder, path, None, False
+        self._folder, self._path, self._total, self._alone = folder.absolute(), path.absolute(), None, False
         self._problems, self._notes = [], []
-        self._run = self._count.start()
-        self._earlier = self._agreed(self._run._counted.run_id, checkpoint, problems)
+        self._earlier = self._agreed(self._started(), checkpoint, problems)
         self._logged = (time.monotonic(), self._earlier_value)
         self._kept_s = time.monotonic()
         _here.add(self)
@@ -165,6 +164,11 @@ class Training:
             return self.figures.flops_per_second
         self._logged = (now, total)
         return max(total - before, 0) / max(now - before_s, 1e-9)
+
+    @property
+    def known(self) -> Record | None:
+        """The total as of the latest collective."""
+        return self._total
 
     def total(self) -> Record:
         """The record of all runs and ranks until now. A collective."""
@@ -226,7 +230,17 @@ class Training:
         """Whether the checkpoint was made by the run that still goes on."""
         return self._run is not None and self._run._counted.run_id in {run.run for run in checkpoint.runs}
 
-    def _agreed(self, run: str, checkpoint: Record | None, problems: Sequence[str]) -> Record | None:
+    def _started(self) -> str | None:
+        """The id of the run that has begun; ``None`` where it could not, which other ranks must hear of."""
+        try:
+            self._run = self._count.start()
+        except Exception as problem:
+            say_once(f"ftprof cannot count this training: {problem!r:.300}")
+            self._run = None
+            return None
+        return self._run._counted.run_id
+
+    def _agreed(self, run: str | None, checkpoint: Record | None, problems: Sequence[str]) -> Record | None:
         """What was executed earlier, as the first rank finds it, so that it counts once."""
         found: Record | None = None
         reasons = list(problems)
@@ -238,12 +252,17 @@ class Training:
             reasons.append(f"what earlier runs executed cannot be read whole: {problem!r:.300}")
         if self.spans_ranks:
             try:
-                text, reasons, run = gather((None if found is None else found.to_json(), reasons, run))[0]
-                found = None if text is None else Record.from_json(text)
+                answers = gather((None if found is None else found.to_json(), reasons, run))
+                kept, reasons, first = answers[0]
+                found = None if kept is None else Record.from_json(kept)
+                without = [rank for rank, answer in enumerate(answers) if answer[2] is None]
+                if without:
+                    self._leave(f"rank {without[0]} could not begin to count")
+                run = first or run
             except FtprofError as error:
                 self._leave(error.message)
         self._problems += reasons
-        self._first_run = found.runs[0].run if found is not None and found.runs else run
+        self._first_run = found.runs[0].run if found is not None and found.runs else run or ""
         return found
 
     def _own(self) -> Record:

@@ -107,7 +107,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     found["elsewhere"] = train("elsewhere", resume="first-here/checkpoint-2")
 
     Path("no-folder").mkdir()
-    Path("no-folder/ftprof").write_text("a file where a folder should be")
+    Path("no-folder/_ftprof").write_text("a file where a folder should be")
     found["no folder"] = train("no-folder")
     anew = {"max_steps": 6, "restore_callback_states_from_checkpoint": True}
     found["restored by the Trainer"] = train("resumed", resume=True, **anew)["logs"]
@@ -155,6 +155,9 @@ def test_evaluation_and_recomputation_are_told_apart_and_carried(trained: tuple[
         assert part["by_phase"]["train"] == part["guidelines"] == found["by torch"]
         assert part["by_phase"]["evaluate"] == 2 * found["evaluation"]
         assert part["by_phase"]["recompute"] > 0
+        evaluations = [log for log in part["logs"] if "eval_loss" in log]
+        assert evaluations
+        assert not any(name.startswith("ftprof") for log in evaluations for name in log)
     assert found["whole with all"]["by_phase"] == found["resumed with all"]["by_phase"]
 
 
@@ -229,7 +232,7 @@ def test_totals_beyond_2_to_the_64_stay_exact(tmp_path: Path) -> None:
         from ftprof.record.timeline import Timeline
         train("long", at_step(2, stop))
         more = 2**64 + 1
-        for path in [*Path("long/ftprof").rglob("*.json"), Path("long/checkpoint-2/ftprof.json")]:
+        for path in [*Path("long/_ftprof").rglob("*.json"), Path("long/checkpoint-2/ftprof.json")]:
             record = load_record(path)
             cell = next(iter(record.counts))
             counts = {**record.counts, cell: (record.counts[cell][0], record.counts[cell][1] + more)}

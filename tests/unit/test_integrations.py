@@ -120,7 +120,7 @@ def test_notes_stay_and_reasons_get_no_longer_with_every_run() -> None:
     whole = added([("earlier runs", whole), ("this run", broken)])
     for number in range(3):
         whole = added([("earlier runs", whole), ("this run", part(str(number), 6 + number))])
-    assert whole.reasons == ("earlier runs: a note", "earlier runs: a reason")
+    assert whole.reasons == ("earlier runs: a reason", "earlier runs: a note")
 
 
 def test_figures_of_another_method_are_named_and_not_added() -> None:
