@@ -41,7 +41,7 @@ class FtprofCallback(TrainerCallback, ExportableState):
     def __init__(self, record: str | os.PathLike[str] | None = None, **arguments: Any) -> None:
         count = ftprof.count(**arguments)
         self.checkpoint: dict[str, Any] | None = None  # what the Trainer itself restored of an earlier callback
-        self._record = None if record is None else os.path.abspath(record)
+        self._record = None if record is None else str(Path(record).absolute())
         self._arguments = {name: _as_json(value) for name, value in arguments.items()}
         self._training = Training(count, count._choice)
         self._saved_step: int | None = None

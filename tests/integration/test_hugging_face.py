@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from conftest import FTPROF, clean_environment
 
@@ -19,6 +21,7 @@ import json, os, shutil, signal, sys
 from pathlib import Path
 from train_with_libraries import *
 quiet()
+from ftprof.integrations import training
 from ftprof.integrations.hugging_face import FtprofCallback
 BASE = {"pretrain_flops": "8.4e22"}
 def train(folder, *others, resume=False, of=hugging_face, callback=None, **changes):
@@ -60,10 +63,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     train("resumed-with-all", at_step(2, stop), **WITH_ALL)
     found["resumed with all"] = train("resumed-with-all", resume=True, **WITH_ALL)
 
+    for again in (False, True):
+        named = FtprofCallback(policy="ec-2025", **BASE)
+        others = () if again else (at_step(2, stop),)
+        found["by ec-2025"] = train("named", *others, resume=again, callback=named, **WITH_ALL)
+
     found["exit codes"] = [
         in_child(lambda: train("failed", at_step(3, fail))),
         in_child(lambda: train("killed", at_step(3, lambda _: os.kill(os.getpid(), signal.SIGKILL)))),
     ]
+    def killed_after_a_log():
+        training._KEEP_EVERY_S = 0.0
+        train("killed-later", at_step(4, lambda _: os.kill(os.getpid(), signal.SIGKILL)))
+
+    found["exit codes"].append(in_child(killed_after_a_log))
+    found["killed after a log"] = train("killed-later", resume=True)
     found["after a failure"] = train("failed", resume=True)
     found["after a kill"] = train("killed", resume=True)
     try:
@@ -179,6 +193,27 @@ def test_what_a_killed_process_did_last_is_named(trained: tuple[Path, dict[str, 
     part = found["after a kill"]
     assert (part["flops"], part["complete"], part["high"]) == (found["by torch"], False, None)
     assert f"run {part['runs'][0]} was killed or is still running: what it did after" in " ".join(part["reasons"])
+    part = found["killed after a log"]
+    assert found["exit codes"][2] == -9
+    assert (part["flops"], part["complete"]) == (found["by torch"] * 5 // 4, False), "up to the third step's log"
+
+
+def test_the_share_is_that_of_the_named_policys_figure(trained: tuple[Path, dict[str, Any]]) -> None:
+    """The Guidelines' figure leaves evaluation and recomputation out, of the earlier run too."""
+    _, found = trained
+    last = found["by ec-2025"]["logs"][-1]
+    assert last["ftprof/flops"] == found["by torch, with all"]
+    assert last["ftprof/threshold_share"] == pytest.approx(found["by torch"] / 2.8e22, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["resumed/ftprof.json", "resumed/checkpoint-2/ftprof.json", "failed/ftprof.json"])
+def test_records_are_what_every_command_reads(trained: tuple[Path, dict[str, Any]], name: str) -> None:
+    folder, _ = trained
+    schema = json.loads((importlib.resources.files("ftprof.record.schemas") / "record-1.json").read_text())
+    jsonschema.validate(json.loads((folder / name).read_text()), schema)
+    for form in ("text", "markdown", "html", "json", "flops-meter"):
+        done = subprocess.run([FTPROF, "report", str(folder / name), "--format", form], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), form
 
 
 @pytest.mark.parametrize("name", ["file alone", "state alone"])

@@ -145,6 +145,16 @@ def test_a_log_holds_the_exact_integer_somewhere(flops: int) -> None:
     assert Figures(flops, 5.0, 0.5).numbers()["ftprof/threshold_share"] == 0.5
 
 
+def test_a_rate_is_that_since_the_log_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = ftprof.count()
+    training = Training(count, count._choice)
+    training._logged = (100.0, 1000)
+    for now, total, rate in ((102.0, 1500, 250.0), (102.5, 1500, 250.0), (103.0, 3500, 2000.0)):
+        monkeypatch.setattr("time.monotonic", lambda now=now: now)
+        assert training._rate(total) == rate
+        training.figures = Figures(total, rate, None)
+
+
 def test_an_error_of_the_meter_is_told_and_not_raised() -> None:
     @harmless
     def fails(number: int) -> None:
