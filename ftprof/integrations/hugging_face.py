@@ -119,7 +119,7 @@ class FtprofCallback(TrainerCallback, ExportableState):
     def _write(self, args: TrainingArguments, record: Record, state: TrainerState) -> None:
         path = _checkpoint_folder(_output(args), state)
         if state.is_world_process_zero and path.is_dir():
-            self._training.save(record, path / RECORD_NAME)
+            self._training.save(record, path / RECORD_NAME, over_any=True)
 
     def _found(self, folder: Path, state: TrainerState, callbacks: dict[str, Any]) -> tuple[Record | None, list[str]]:
         """The record in the checkpoint. The file may know more than the Trainer's state: that a run has ended."""

@@ -139,7 +139,7 @@ class Training:
         self._folder, self._path, self._total, self._alone = folder.absolute(), path.absolute(), None, False
         self._problems, self._notes = [], []
         self._earlier = self._agreed(self._started(), checkpoint, problems)
-        self._logged = (time.monotonic(), self._earlier_value)
+        self._logged = (time.monotonic(), 0 if self._run is None else self._before(self._run.method)[0])
         self._kept_s = time.monotonic()
         _here.add(self)
 
@@ -154,8 +154,10 @@ class Training:
         if sums is None:
             self.figures = None
             return
-        total = self._earlier_value + sums[0]
-        self.figures = Figures(total, self._rate(total), self._share(own.method, total, sums[2:])) if total else None
+        before, phases_before = self._before(own.method)
+        total = before + sums[0]
+        phases = [then + now for then, now in zip(phases_before, sums[2:], strict=True)]
+        self.figures = Figures(total, self._rate(total), self._share(own.method, total, phases)) if total else None
 
     def _rate(self, total: int) -> float:
         """Operations a second since the last log; as before where nothing was executed, as in a log right after one."""
@@ -205,15 +207,14 @@ class Training:
     def _ended(self) -> Record:
         _here.discard(self)
         record = self.total()
-        # One rank's alone is in the folder of the runs, for the next run to find.
-        if self._path is not None and self._rank == 0 and not self._alone:
+        if self._path is not None and self._rank == 0:
             self.save(record, self._path)
         return record
 
-    def save(self, record: Record, path: Path) -> None:
-        """Write a record with its verdicts; never over that of another training."""
+    def save(self, record: Record, path: Path, over_any: bool = False) -> None:
+        """Write a record with its verdicts; over that of another training only where ``over_any`` is set."""
         judged = Result(record, self._choice).record
-        if path.exists() and not _is_part_of(path, judged):
+        if not over_any and path.exists() and not _is_part_of(path, judged):
             path = path.with_name(f"{path.stem}-{judged.runs[-1].run if judged.runs else 'new'}{path.suffix}")
             say_once(f"the record there is one of another training and stays; this one's is {path}")
         try:
@@ -222,9 +223,12 @@ class Training:
         except OSError as error:
             say_once(f"the record {path} cannot be written: {error.strerror}")
 
-    @property
-    def _earlier_value(self) -> int:
-        return 0 if self._earlier is None else self._earlier.interval.value or 0
+    def _before(self, method: str) -> tuple[int, list[int]]:
+        """What earlier runs executed, and by phase, for the logs: nothing where this run's method is another one."""
+        earlier = self._earlier
+        if earlier is None or (earlier.method in COUNTER_METHODS) != (method in COUNTER_METHODS):
+            return 0, [0] * len(PHASES)
+        return earlier.interval.value or 0, _by_phase(earlier)
 
     def _holds(self, checkpoint: Record) -> bool:
         """Whether the checkpoint was made by the run that still goes on."""
@@ -311,8 +315,7 @@ class Training:
             say_once(f"ftprof's total does not hold what other ranks do from now on: {why}")
 
     def _share(self, method: str, total: int, phases: Sequence[int]) -> float | None:
-        earlier = [0] * len(PHASES) if self._earlier is None else _by_phase(self._earlier)
-        flops = {phase: a + b for phase, a, b in zip(PHASES, phases, earlier, strict=True)}
+        flops = dict(zip(PHASES, phases, strict=True))
         cells = {Cell("all", "all", "all", phase): (1, operations) for phase, operations in flops.items() if operations}
         beside: dict[str, Any] = {"method": "analytic", "by_phase": {phase: str(n) for phase, n in flops.items()}}
         sketch = Record(method, Interval(total, total, total), True, (), (), (), cells, {}, cross_checks=(beside,))

@@ -241,5 +241,7 @@ def test_the_callback_of_hugging_face_adds_up_its_ranks_and_goes_on(tmp_path: Pa
     assert (first["flops"], first["high"], first["complete"]) == (found["whole"][0]["by torch"], None, False)
     assert "other ranks' figures are not in it: rank 1 could not begin to count" in first["reasons"]
     assert (second["flops"], second["complete"]) == (None, False)
+    written = json.loads((tmp_path / "blind" / "ftprof.json").read_text())
+    assert (written["flops"], written["high"]) == (str(first["flops"]), None)
     record = json.loads((tmp_path / "resumed" / "ftprof.json").read_text())
     assert (record["flops"], len(record["processes"])) == (str(whole), 4)

@@ -126,6 +126,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     anew = {"max_steps": 6, "restore_callback_states_from_checkpoint": True}
     found["restored by the Trainer"] = train("resumed", resume=True, **anew)["logs"]
     train("resumed", max_steps=2)
+    found["over another's checkpoint"] = json.loads(Path("resumed/checkpoint-2/ftprof.json").read_text())["runs"]
     """
     return folder, run(folder, program)
 
@@ -252,6 +253,8 @@ def test_the_trainer_may_make_the_callback_anew(trained: tuple[Path, dict[str, A
     assert last["ftprof/flops"] == found["by torch"] * 3 // 2
     record = json.loads((folder / "resumed" / "ftprof.json").read_text())
     assert record["flops"] == str(last["ftprof/flops"]), "a training of its own in the same folder leaves it"
+    assert len(found["over another's checkpoint"]) == 1
+    assert found["over another's checkpoint"][0]["ended_us"] is not None, "it ended there"
     (own,) = (path for path in (folder / "resumed").glob("ftprof-*.json"))
     assert json.loads(own.read_text())["flops"] == str(found["by torch"] // 2)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_records import BEGAN_US, HOUR_US, PETA, analytic, process, run_info, sampled
+from report_records import BEGAN_US, EXA, HOUR_US, PETA, analytic, process, run_info, sampled
 
 import ftprof
 from ftprof.errors import UntrustedInput
@@ -131,6 +131,8 @@ def test_figures_of_another_method_are_named_and_not_added() -> None:
     assert (whole.interval.low, whole.interval.high, whole.complete) == (100 * PETA, None, False)
     assert whole.reasons[0].startswith("24000000000000000000 FLOP that earlier runs counted (sampled) are not in it: ")
     assert [run.run for run in whole.runs] == [sampled().runs[0].run, "now"]
+    assert training._before("analytic") == (0, [0] * 5), "nor in the logs"
+    assert training._before("counters") == (24 * EXA, [8 * EXA, 2 * EXA, EXA, 0, 0])
 
 
 @pytest.mark.parametrize("flops", [1, 2**53, 2**53 + 1, 10**25 + 1])
