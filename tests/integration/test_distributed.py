@@ -17,7 +17,7 @@ HERE = str(Path(__file__).parent)
 MM = 2 * 64 * 32 * 16
 RANKS = 4
 PROLOGUE = """
-import datetime, json, os, sys, time
+import datetime, json, os, shutil, sys, time
 from dataclasses import replace
 from pathlib import Path
 import torch
@@ -199,7 +199,9 @@ def test_the_callback_of_hugging_face_adds_up_its_ranks_and_goes_on(tmp_path: Pa
 
         found["whole"] = in_ranks(2, lambda number: train("whole"))
         found["first"] = in_ranks(2, lambda number: train("resumed", at_step(2, stop)))
+        shutil.copytree("resumed", "state alone", ignore=shutil.ignore_patterns("_ftprof", "ftprof.json"))
         found["resumed"] = in_ranks(2, lambda number: train("resumed", resume=True))
+        found["state alone"] = in_ranks(2, lambda number: train("state alone", resume=True))
 
         def fails():
             try:
@@ -232,6 +234,9 @@ def test_the_callback_of_hugging_face_adds_up_its_ranks_and_goes_on(tmp_path: Pa
             assert whole * 3 // 4 < steps[-1] < whole, "the last evaluation comes after the last step's log"
     own = [log["ftprof/flops"] for log in found["resumed"][0]["logs"] if "loss" in log]
     assert own == [log["ftprof/flops"] for log in found["whole"][0]["logs"] if "loss" in log]
+    for rank in found["state alone"]:
+        assert (rank["flops"], rank["high"], rank["complete"]) == (whole, None, False)
+        assert rank["by_phase"] == found["whole"][0]["by_phase"], "with the evaluation between step and checkpoint"
     step = found["whole"][0]["logs"][0]["ftprof/flops"]
     assert found["failed"] == ["a failure of the user's own"] * 2
     for rank in found["after a failure"]:
