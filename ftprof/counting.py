@@ -74,6 +74,11 @@ class Run(Result):
         self._counted.end(failed)
 
     @property
+    def run_id(self) -> str:
+        """What tells this run from any other: sixteen hexadecimal digits."""
+        return self._counted.run_id
+
+    @property
     def running(self) -> bool:
         """Whether the block goes on, in this process: a forked child does not go on counting."""
         return self._running and self._process == os.getpid()
@@ -165,19 +170,19 @@ class Count:
     """What ``count()`` gives: a context manager, and a decorator."""
 
     def __init__(self, choice: PolicyChoice) -> None:
-        self._choice = choice
+        self.choice = choice
         self._running: _Running | None = None
 
     def start(self) -> Run:
         """Begin a count that ends with its ``stop()``."""
-        run = Run(self._choice)
+        run = Run(self.choice)
         run._start()
         return run
 
     def __enter__(self) -> Run:
         if self._running is not None:
             raise FtprofError("this count is running already; make another one with ftprof.count()")
-        self._running = _Running(self._choice)
+        self._running = _Running(self.choice)
         try:
             return self._running.__enter__()
         except BaseException:
@@ -197,7 +202,7 @@ class Count:
             raise TypeError(f"ftprof.count() decorates a function, not {type(function).__name__}")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError("a generator's code runs when it is iterated: use 'with ftprof.count()' around that")
-        return CountedFunction(function, self._choice)
+        return CountedFunction(function, self.choice)
 
 
 class _Running:

@@ -105,8 +105,8 @@ class Result:
 
         All ranks of ``group`` (a process group; by default all) must call it. It works on any backend (with NCCL,
         after ``torch.cuda.set_device``). Without an initialised process group it is this process's own result. Raises
-        ``FtprofError`` where the ranks' figures cannot be added: they counted by different methods, or were given
-        different base models.
+        ``FtprofError`` where the ranks' figures cannot be added: a rank did not take part within the group's timeout,
+        they counted by different methods, or were given different base models.
         """
         from ftprof.measure.ranks import gather_records
         from ftprof.record.merge import merge_records

@@ -42,7 +42,7 @@ class InProcessRun:
 
     def __init__(self, policy_inputs: Mapping[str, Any]) -> None:
         self.fallback: str | None = None  # why hardware counters do not count
-        self._run_id = new_run_id()
+        self.run_id = new_run_id()
         self._policy_inputs = dict(policy_inputs)
         self._process = os.getpid()
         self._block: Block | None = None
@@ -61,7 +61,7 @@ class InProcessRun:
         """Count from now on. Raises ``FtprofError`` inside a signal handler that interrupts another count's edge."""
         counters: Callable[[str], Block] = WrappedBlock if is_wrapped() else ContextBlock
         for method in (counters, OperatorBlock):
-            block = method(self._run_id)
+            block = method(self.run_id)
             try:
                 block.begin()
             except CannotCount as why:
@@ -164,7 +164,7 @@ class InProcessRun:
         header = {
             "kind": "header",
             "schema": JOURNAL_SCHEMA,
-            "run": self._run_id,
+            "run": self.run_id,
             "role": "run",
             "method": method,
             **process_identity(),

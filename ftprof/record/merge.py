@@ -94,8 +94,12 @@ def _notes(runs: list[Journal], processes: list[Journal]) -> list[str]:
 
 
 def merge_records(records: Sequence[tuple[str, Record]]) -> Record:
-    """One record of several, given with their names. Raises ``UntrustedInput`` for a process that comes twice."""
-    refuse_twice(((process.identity, process.method), name) for name, record in records for process in record.processes)
+    """One record of several, given with their names.
+
+    Raises ``UntrustedInput`` for a process that comes twice for the same time. Blocks of ``ftprof.count()`` that lie
+    one after the other in one process are different work.
+    """
+    _refuse_twice_at_once(records)
     if any(record.estimates for _, record in records):
         return add_counted_records(records)
     return _analytic_record(
@@ -117,10 +121,24 @@ def refuse_twice(named: Iterable[tuple[tuple[ProcessIdentity, str], str]]) -> No
     seen: dict[tuple[ProcessIdentity, str], str] = {}
     for process, name in named:
         if process in seen:
-            raise UntrustedInput(
-                f"{process[0]} is in {seen[process]} and again in {name}; leave one of them out, else it counts twice"
-            )
+            raise _counts_twice(process[0], seen[process], name)
         seen[process] = name
+
+
+def _refuse_twice_at_once(records: Iterable[tuple[str, Record]]) -> None:
+    seen: dict[tuple[ProcessIdentity, str], list[tuple[ProcessRecord, str]]] = {}
+    for name, record in records:
+        for process in record.processes:
+            others = seen.setdefault((process.identity, process.method), [])
+            for other, place in others:
+                overlap = process.began_us < other.last_us and other.began_us < process.last_us
+                if overlap or process.began_us == other.began_us:
+                    raise _counts_twice(process.identity, place, name)
+            others.append((process, name))
+
+
+def _counts_twice(process: ProcessIdentity, first: str, second: str) -> UntrustedInput:
+    return UntrustedInput(f"{process} is in {first} and again in {second}; leave one of them out, else it counts twice")
 
 
 def _analytic_record(

@@ -313,11 +313,16 @@ def load_record(path: Path) -> Record:
         raise UntrustedInput(f"record {path} cannot be read: {error.strerror}{hint}") from error
     except (ValueError, RecursionError) as error:
         raise UntrustedInput(f"record {path} is no JSON; is it a record that 'ftprof wrap' wrote?") from error
+    return record_of(data, f"record {path}")
+
+
+def record_of(data: Any, name: str) -> Record:
+    """A record of its JSON, its sums checked. ``name`` is for errors. Raises ``UntrustedInput``."""
     try:
         return Record.from_json(data)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-        raise UntrustedInput(f"record {path} cannot be trusted: {what:.200}") from error
+        raise UntrustedInput(f"{name} cannot be trusted: {what:.200}") from error
 
 
 def record_bytes(content: dict[str, Any]) -> bytes:

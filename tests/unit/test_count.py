@@ -118,7 +118,7 @@ def test_values_that_the_command_line_refuses_too(arguments: dict[str, Any], com
     "written", ["8.4e22", 84 * 10**21, 8.4e22, Fraction(84 * 10**21), "8.4\N{MULTIPLICATION SIGN}10^22"]
 )
 def test_every_way_to_write_a_quantity_is_exact(written: Any) -> None:
-    inputs = ftprof.count(pretrain_flops=written)._choice.inputs
+    inputs = ftprof.count(pretrain_flops=written).choice.inputs
     assert inputs.pretrain_flops_low == 84 * 10**21
     assert inputs.pretrain_source == "given with pretrain_flops"
 
@@ -131,14 +131,14 @@ def test_estimates_and_claims_are_those_of_the_command_line() -> None:
         no_deduct=["recompute"],
         generated_flops=Fraction(10**20),
         public_generation=True,
-    )._choice.inputs
+    ).choice.inputs
     assert inputs.pretrain_flops_low == inputs.pretrain_flops_high == 6 * 8 * 10**9 * 15 * 10**12
     assert inputs.pretrain_source is not None
     assert "given with pretrain_params and pretrain_tokens" in inputs.pretrain_source
     assert inputs.claims.deducted_phases == ("evaluate", "auxiliary", "generate")
     assert inputs.claims.generated_flops == 10**20
     hours = ftprof.count(pretrain_gpu_hours="1e6", pretrain_gpu_peak="989e12 dense BF16", pretrain_utilization=0.4)
-    assert hours._choice.inputs.pretrain_flops_low == 10**6 * 3600 * 989 * 10**12 * Fraction(4, 10)
+    assert hours.choice.inputs.pretrain_flops_low == 10**6 * 3600 * 989 * 10**12 * Fraction(4, 10)
 
 
 def test_an_own_table_of_base_models(tmp_path: Path) -> None:
@@ -147,14 +147,14 @@ def test_an_own_table_of_base_models(tmp_path: Path) -> None:
     lines = shipped.read_text(encoding="utf-8").splitlines()
     row = next(line for line in lines[1:] if "Llama-3.2-3B" in line)
     table.write_text("\n".join([lines[0], row.replace("Llama-3.2-3B", "Ours-3B")]) + "\n")
-    assert ftprof.count(base_model="Ours-3B", base_models=table)._choice.inputs.pretrain_flops_low is not None
+    assert ftprof.count(base_model="Ours-3B", base_models=table).choice.inputs.pretrain_flops_low is not None
     with pytest.raises(FtprofError, match="base_model"):
         ftprof.count(base_model="Ours-3B")
 
 
 def test_the_environments_base_compute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRETRAIN_FLOPS", "1e24")
-    assert ftprof.count()._choice.inputs.pretrain_flops_low == 10**24
+    assert ftprof.count().choice.inputs.pretrain_flops_low == 10**24
 
 
 # ---------------------------------------------------------------- runs
