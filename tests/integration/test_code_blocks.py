@@ -1,7 +1,8 @@
 """Every code block of the README and the docs runs, in the order of its page, in a folder with a training of its own.
 
 A block that cannot run here says why in a comment above it: ``<!-- ci: not run: REASON -->``. The README's two commands
-are run by .ci/run itself (``<!-- ci: NAME -->``), and its example's output is compared by test_example.py.
+are run by .ci/run itself (``<!-- ci: NAME -->``), its example's output is compared by test_example.py, and fragments are
+run by a test of their own (``<!-- ci: run by TEST -->``).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from conftest import REPOSITORY, clean_environment
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"(?:^<!-- ([^\n]+) -->\n)?^```(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _ELSEWHERE = ("ci: example", "ci: tests", "output: example")
-_NOT_RUN, _FILE = "ci: not run: ", "file: "
+_NOT_RUN, _FILE, _RUN_BY = "ci: not run: ", "file: ", "ci: run by "
 _PIP = """\
 #!{python}
 '''Stands in for pip, which needs a network: whether ftprof has the extras that are asked for.'''
@@ -65,7 +66,10 @@ def test_every_block_has_a_language_and_runs_or_says_why_not(document: Path) -> 
     )
     for block in blocks(document):
         assert block.language in ("python", "bash", "console", "yaml", "json", "csv"), block
-        if block.comment:
+        if block.comment.startswith(_RUN_BY):
+            test = REPOSITORY / block.comment.removeprefix(_RUN_BY)
+            assert document.name in test.read_text(), block
+        elif block.comment:
             assert block.comment in _ELSEWHERE or re.match(rf"{_NOT_RUN}\w+|{_FILE}[\w./-]+$", block.comment), block
 
 
@@ -74,7 +78,7 @@ def test_every_block_has_a_language_and_runs_or_says_why_not(document: Path) -> 
 def test_every_block_runs(document: Path, tmp_path: Path) -> None:
     environment = place(tmp_path)
     for block in blocks(document):
-        if block.comment in _ELSEWHERE or block.comment.startswith(_NOT_RUN):
+        if block.comment in _ELSEWHERE or block.comment.startswith((_NOT_RUN, _RUN_BY)):
             continue
         if block.comment.startswith(_FILE):
             file = tmp_path / block.comment.removeprefix(_FILE)
