@@ -61,10 +61,11 @@ def _about(answer: dict[str, Any]) -> list[str]:
 
 def _row(row: dict[str, Any], more: int) -> list[str]:
     name = f"{row['name']} ({row['precision']})" if row["precision"] else row["name"]
-    lines = [f"{_MARKS[row['verdict']]:12}{name}{f', and {more} more' if more else ''}"]
+    also = f", and {more} more" if more else ""
+    unproved = ", machine code not proved" if row["counted"] is not None and not row["proved"] else ""
+    lines = _wrapped(f"{_MARKS[row['verdict']]:12}", f"{name}{also}{unproved}", 12)
     if row["counted"] is not None:
-        proved = "" if row["proved"] else ", machine code not proved"
-        lines.append(f"{'':12}counted {_shown(row['counted'])}, expected {_expected(row)}{proved}")
+        lines += _wrapped(" " * 12, f"counted {_shown(row['counted'])}, expected {_expected(row)}", 12)
     if row["why"]:
         lines += _wrapped(" " * 12, row["why"], 12)
     return lines

@@ -84,12 +84,14 @@ class _FromSource:
         self._cupy = cupy
         self._arguments = (numpy.uint64(gpu.values),)
         self._module = cupy.RawModule(code=SOURCE.read_text(encoding="ascii"))
+        self._kernels: dict[str, Any] = {}  # nothing may be loaded while a stream is captured
 
     def launch(self, name: str, stream: ctypes.c_void_p | None = None) -> None:
         try:
-            kernel = self._module.get_function(name)
+            if name not in self._kernels:
+                self._kernels[name] = self._module.get_function(name)
             with self._cupy.cuda.ExternalStream((stream and stream.value) or 0):
-                kernel((BLOCKS,), (THREADS,), self._arguments)
+                self._kernels[name]((BLOCKS,), (THREADS,), self._arguments)
         except Exception as error:  # cupy's errors have no common base
             why = " ".join(str(error).split())
             raise GpuProblem(f"cupy could not compile or launch {name} ({why:.200})", "") from error

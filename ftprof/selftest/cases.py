@@ -119,6 +119,7 @@ def _once(bench: Bench, kernel: KnownKernel) -> Work:
 
 def _on_streams(bench: Bench, kernel: KnownKernel) -> Work:
     kernels = bench.kernels
+    kernels.launch(kernel.name)
     streams = [bench.gpu.stream() for _ in range(_STREAMS)]
 
     def work() -> None:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
 from ftprof.measure.short_process import end, signal_name
@@ -22,13 +23,15 @@ LIMIT_S = 30.0
 _OF_CASES = 0.85  # of the limit: after this no case is begun, so that the one under way may end
 _CHILD = "import sys; sys.path[:] = sys.argv[3:]; from ftprof.selftest.worker import from_command_line as run; run()"
 _LOOK = "look for Xid messages in the kernel's log"
-# The child writes nothing but its answer, no other tool counts in it, and cupy multiplies in tf32.
+# The child leaves nothing behind (cupy makes a folder for its cache when it is imported), and cupy multiplies in tf32.
+_CACHE = "CUPY_CACHE_DIR"
 _ENVIRONMENT = {
     "CUPY_CACHE_IN_MEMORY": "1",
     "CUDA_CACHE_DISABLE": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
     "CUPY_TF32": "1",
 }
+# No other tool counts in it, and it belongs to no run.
 _HIDDEN = ("CUDA_INJECTION64_PATH", "FTPROF_RUN_DIR", "FTPROF_RUN_ID", "FTPROF_METHODS")
 
 
@@ -55,23 +58,27 @@ def selftest(environ: Mapping[str, str], limit_s: float = LIMIT_S) -> Answer:
     began = time.monotonic()
     answer = Answer()
     try:
-        with tempfile.TemporaryFile() as said, _child(environ, said, limit_s) as (child, pipe):
-            in_time = _listen(answer, pipe, began + limit_s)
-            code = _code(child) if in_time else None
-            end(child)
+        with (
+            tempfile.TemporaryDirectory(prefix="ftprof-", ignore_cleanup_errors=True) as folder,
+            Path(folder, "said").open("w+b") as said,
+        ):
+            environment = {n: v for n, v in environ.items() if n not in _HIDDEN} | _ENVIRONMENT | {_CACHE: folder}
+            with _child(environment, said, limit_s) as (child, pipe):
+                in_time = _listen(answer, pipe, began + limit_s)
+                code = _code(child) if in_time else None
             _explain(answer, code, in_time, limit_s, said)
     except OSError as error:
-        answer.why, answer.remedy = f"no process could be started ({error})", "free some memory or processes"
+        what = f"no process or temporary folder could be had ({error})"
+        answer.why, answer.remedy = what, "free some memory or disk, or set TMPDIR"
     answer.seconds = time.monotonic() - began
     return answer
 
 
 @contextlib.contextmanager
 def _child(
-    environ: Mapping[str, str], said: IO[bytes], limit_s: float
+    environment: Mapping[str, str], said: IO[bytes], limit_s: float
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """The child, and where to read what it tells."""
-    environment = {name: value for name, value in environ.items() if name not in _HIDDEN} | _ENVIRONMENT
     reading, writing = os.pipe()
     try:
         command = [sys.executable, "-c", _CHILD, str(writing), str(limit_s * _OF_CASES), *sys.path]
