@@ -1,4 +1,5 @@
-// The meter of ftprof.count() and the self-test's windows for Python. The GIL is released around every call that may wait.
+// The meter of ftprof.count() and the self-test's windows for Python. The GIL is released around
+// every call that may wait.
 #include "python/meter_module.h"
 
 #include <pybind11/stl.h>
@@ -171,7 +172,8 @@ void DefineWindows(py::module_& module) {
       .def(
           "begin", [](Windows& w, std::size_t group) { w.get().Begin(group); }, py::arg("group"),
           NoGil())
-      .def("end", [](Windows& w) { return w.get().End(); }, NoGil())
+      .def(
+          "end", [](Windows& w) { return w.get().End(); }, NoGil())
       .def("close", &Windows::Close, NoGil());
 }
 
