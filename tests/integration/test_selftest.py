@@ -75,7 +75,7 @@ class Machine:
         home.mkdir(exist_ok=True)
         # Mapped before ftprof looks for one, as the CUPTI of a program that counts would be.
         cupti = str(self.standins.folder / "libcupti.so.13")
-        found = {"PYTHONPATH": self.libraries, "LD_PRELOAD": cupti, "HOME": str(home)}
+        found = {"PYTHONPATH": self.libraries, "LD_PRELOAD": cupti, "HOME": str(home), "TMPDIR": str(home)}
         return self.standins.environment(self.script, **found)
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
