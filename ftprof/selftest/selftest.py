@@ -136,7 +136,7 @@ def _explain(answer: Answer, code: int | None, in_time: bool, limit_s: float, sa
     """Give the rows that were not tried their verdict: the first of them was under way, or never begun."""
     pending = [number for number, row in enumerate(answer.rows) if not row.verdict]
     if not in_time:
-        ending = f"it had not ended when the {limit_s:.0f} s were over"
+        ending = f"it had not ended when the {limit_s:g} s were over"
     elif code:
         how = signal_name(-code) if code < 0 else f"exit code {code}"
         ending = f"the process that counts ended with {how}{_last_words(said)}"

@@ -299,21 +299,22 @@ def in_process(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 def test_a_gpu_that_hangs_is_left_alone_when_the_time_is_over(
     machine: Machine, in_process: Callable[..., Answer]
 ) -> None:
-    machine.script["delays"] = [{"call": "cuCtxSynchronize", "nth": 20, "us": 30_000_000}]
-    done = in_process(1.5)
-    assert done.seconds < 4
+    machine.script["delays"] = [{"call": "cuCtxSynchronize", "nth": 22, "us": 30_000_000}]
+    done = in_process(2.5)
+    assert done.seconds < 6
     assert done.verdict == "not counted"
     hung, *rest = [row for row in done.rows if row.verdict == "not counted"]
-    assert hung.why == "it had not ended when the 2 s were over"
+    assert hung.why == "it had not ended when the 2.5 s were over"
     assert {row.why for row in rest} == {"left out, since the time was over"}
     assert "pass" in {row.verdict for row in done.rows}
 
 
+@pytest.mark.slow
 def test_what_the_time_does_not_allow_is_named(machine: Machine, in_process: Callable[..., Answer]) -> None:
-    machine.script["delays"] = [{"call": "cuCtxSynchronize", "nth": 1, "every": True, "us": 40_000}]
-    done = in_process(1.5)
+    machine.script["delays"] = [{"call": "cuCtxSynchronize", "nth": 1, "every": True, "us": 30_000}]
+    done = in_process(6.0)
     assert done.verdict == "not counted"
-    assert done.seconds < 3
+    assert done.seconds < 8
     left_out = [row for row in done.rows if row.verdict == "not counted"]
     assert {row.why for row in left_out} == {"left out, since the time was over"}
     assert left_out[-1].name == done.rows[-1].name

@@ -45,7 +45,7 @@ MUTATIONS = {
     "one FFMA more": ("TIMES_32(FFMA(v.x)", "FFMA(v.x) TIMES_32(FFMA(v.x)", r"known_ffma executes \{'FFMA': 129\}"),
     "a stray FADD": ("TIMES_16(DFMA(w)", "FADD(v.y) TIMES_16(DFMA(w)", "known_dfma executes .*'FADD': 1"),
     "an add that C++ makes": (
-        "code                                ", "v.z = __float_as_uint(__uint_as_float(v.z) + 1.0f); code",
+        "code;", "v.z = __float_as_uint(__uint_as_float(v.z) + 1.0f); code;",
         "executes .*'FADD'",
     ),
     "a loop": (

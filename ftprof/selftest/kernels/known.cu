@@ -1,12 +1,14 @@
-// Kernels that do a known number of floating-point operations a thread: known_kernels.py says how many.
+// Kernels that do a known number of floating-point operations a thread: known_kernels.py says how
+// many.
 //
-// Straight-line code, so that what stands in the machine code is what is executed. Every result is stored, and every
-// instruction names its rounding, so that none is left out or contracted with another. Addresses are integer sums of
-// bytes: a multiplication would take a constant in a register, which some chips load with HFMA2. All of this is proved
-// for each architecture by scripts/prove_selftest.py.
+// Straight-line code, so that what stands in the machine code is what is executed. Every result is
+// stored, and every instruction names its rounding, so that none is left out or contracted with
+// another. Addresses are integer sums of bytes: a multiplication would take a constant in a
+// register, which some chips load with HFMA2. All of this is proved for each architecture by
+// scripts/prove_selftest.py.
 //
-// Launched as NAME<<<blocks, 128>>>(values), with 16 bytes of values for each thread. What the values are changes
-// nothing.
+// Launched as NAME<<<blocks, 128>>>(values), with 16 bytes of values for each thread. What the
+// values are changes nothing.
 
 typedef unsigned int Word;
 
@@ -38,18 +40,18 @@ __device__ __forceinline__ uint4* Mine(Word* values) {
   return reinterpret_cast<uint4*>(place);
 }
 
-#define KNOWN(name, code)                                                         \
-  extern "C" __global__ void __launch_bounds__(128) name(Word* values) {          \
-    uint4* const mine = Mine(values);                                             \
-    uint4 v = *mine;                                                              \
-    const uint4 k = *reinterpret_cast<const uint4*>(values);                      \
+#define KNOWN(name, code)                                                             \
+  extern "C" __global__ void __launch_bounds__(128) name(Word* values) {              \
+    uint4* const mine = Mine(values);                                                 \
+    uint4 v = *mine;                                                                  \
+    const uint4 k = *reinterpret_cast<const uint4*>(values);                          \
     const unsigned long long wide = k.x | static_cast<unsigned long long>(k.y) << 32; \
-    unsigned long long w = v.x | static_cast<unsigned long long>(v.y) << 32;      \
-    code                                                                          \
-    v.x ^= static_cast<Word>(w);                                                  \
-    v.y ^= static_cast<Word>(w >> 32);                                            \
-    *mine = v;                                                                    \
-    (void)wide;                                                                   \
+    unsigned long long w = v.x | static_cast<unsigned long long>(v.y) << 32;          \
+    code;                                                                             \
+    v.x ^= static_cast<Word>(w);                                                      \
+    v.y ^= static_cast<Word>(w >> 32);                                                \
+    *mine = v;                                                                        \
+    (void)wide;                                                                       \
   }
 
 extern "C" __global__ void __launch_bounds__(128) known_nothing(Word*) {}
@@ -60,19 +62,21 @@ KNOWN(known_fmul, TIMES_32(FMUL(v.x) FMUL(v.y)))
 KNOWN(known_ffma, TIMES_32(FFMA(v.x) FFMA(v.y) FFMA(v.z) FFMA(v.w)))
 KNOWN(known_dfma, TIMES_16(DFMA(w) DFMA(w) DFMA(w)))
 KNOWN(known_hfma2, TIMES_32(HFMA2(v.x) HFMA2(v.y) HFMA2(v.z) HFMA2(v.w) HFMA2(v.x)))
-KNOWN(known_mixed, TIMES_16(FADD(v.x) FADD(v.y) FADD(v.z) FMUL(v.x) FMUL(v.y) FFMA(v.x) FFMA(v.y) FFMA(v.z) FFMA(v.w)
-                                DFMA(w) HFMA2(v.x) HFMA2(v.y) HFMA2(v.z) HFMA2(v.w) HFMA2(v.x)))
+KNOWN(known_mixed,
+      TIMES_16(FADD(v.x) FADD(v.y) FADD(v.z) FMUL(v.x) FMUL(v.y) FFMA(v.x) FFMA(v.y) FFMA(v.z)
+                   FFMA(v.w) DFMA(w) HFMA2(v.x) HFMA2(v.y) HFMA2(v.z) HFMA2(v.w) HFMA2(v.x)))
 
-// Tensor cores: one instruction is a product of 16 x 8 x K by a whole warp. The accumulators begin as the thread's own
-// values, and the operands are everybody's.
-#define PRODUCT(k_and_types, operands)                                                          \
-  asm volatile("mma.sync.aligned." k_and_types " {%0, %1, %2, %3}, " operands ", {%0, %1, %2, %3};" \
-               : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w)                                     \
+// Tensor cores: one instruction is a product of 16 x 8 x K by a whole warp. The accumulators begin
+// as the thread's own values, and the operands are everybody's.
+#define PRODUCT(k_and_types, operands)                                        \
+  asm volatile("mma.sync.aligned." k_and_types " {%0, %1, %2, %3}, " operands \
+               ", {%0, %1, %2, %3};"                                          \
+               : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w)                   \
                : "r"(k.x), "r"(k.y), "r"(k.z), "r"(k.w));
 
-KNOWN(known_tensor_fp16,
-      TIMES_8(PRODUCT("m16n8k8.row.col.f32.f16.f16.f32", "{%4, %5}, {%6}")
-              PRODUCT("m16n8k8.row.col.f32.f16.f16.f32", "{%5, %6}, {%7}")))
+KNOWN(known_tensor_fp16, TIMES_8(PRODUCT("m16n8k8.row.col.f32.f16.f16.f32", "{%4, %5}, {%6}")
+                                     PRODUCT("m16n8k8.row.col.f32.f16.f16.f32", "{%5, %6}, {%7}")))
 #if __CUDA_ARCH__ >= 800
-KNOWN(known_tensor_bf16, TIMES_8(PRODUCT("m16n8k16.row.col.f32.bf16.bf16.f32", "{%4, %5, %6, %7}, {%5, %6}")))
+KNOWN(known_tensor_bf16,
+      TIMES_8(PRODUCT("m16n8k16.row.col.f32.bf16.bf16.f32", "{%4, %5, %6, %7}, {%5, %6}")))
 #endif
