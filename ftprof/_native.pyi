@@ -195,6 +195,25 @@ class ContextMeter:
     def lost(self) -> bool:
         """Whether its context was destroyed."""
 
+class ChosenWindows:
+    """Windows of chosen groups on one context, opened and closed by this thread, which alone may use it.
+
+    No meter may be on the context meanwhile. Every call raises ``CuptiError``.
+    """
+
+    def __init__(self, context: CudaContext) -> None: ...
+    @property
+    def plan(self) -> dict[str, Any]:
+        """The device and its groups, in the form of a journal's line of a context."""
+
+    def begin(self, group: int) -> None:
+        """Open a window of a group, by its place in the plan."""
+
+    def end(self) -> list[int]:
+        """Close it: the counts, in the order of the group's metrics. What was launched must have ended."""
+
+    def close(self) -> None: ...
+
 def captures_are_announced() -> None:
     """Say that ``capture_begins`` and ``capture_ends`` are called for every stream capture from now on."""
 

@@ -41,4 +41,13 @@ void CaptureGate::Leave(Interrupt* meter) {
   left_.notify_all();
 }
 
+PatchedWindow::PatchedWindow(CaptureGate* gate, Interrupt* interrupt)
+    : gate_(gate), interrupt_(interrupt) {
+  if (gate_ != nullptr && !gate_->TryEnter(interrupt_)) gate_ = nullptr;
+}
+
+PatchedWindow::~PatchedWindow() {
+  if (gate_ != nullptr) gate_->Leave(interrupt_);
+}
+
 }  // namespace ftprof::counters

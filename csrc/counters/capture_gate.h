@@ -32,4 +32,20 @@ class CaptureGate {
   std::vector<Interrupt*> inside_;
 };
 
+// The time inside the gate, so that a capture waits for the window of patched code to end.
+class PatchedWindow {
+ public:
+  // The gate may be null: then it is not entered.
+  PatchedWindow(CaptureGate* gate, Interrupt* interrupt);
+  ~PatchedWindow();
+  PatchedWindow(const PatchedWindow&) = delete;
+  PatchedWindow& operator=(const PatchedWindow&) = delete;
+
+  bool entered() const noexcept { return gate_ != nullptr; }
+
+ private:
+  CaptureGate* gate_;
+  Interrupt* interrupt_;
+};
+
 }  // namespace ftprof::counters

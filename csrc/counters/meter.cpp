@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "counters/context_session.h"
 #include "counters/cupti_chip.h"
 #include "cupti/range_profiler.h"
 #include "journal/process_identity.h"
@@ -17,25 +18,6 @@ namespace {
 
 using cupti::CuptiError;
 using std::chrono::microseconds;
-
-// The time inside the gate, so that a capture waits for the window of patched code to end.
-class PatchedWindow {
- public:
-  PatchedWindow(CaptureGate* gate, Interrupt* interrupt) : gate_(gate), interrupt_(interrupt) {
-    if (gate_ != nullptr && !gate_->TryEnter(interrupt_)) gate_ = nullptr;
-  }
-  ~PatchedWindow() {
-    if (gate_ != nullptr) gate_->Leave(interrupt_);
-  }
-  PatchedWindow(const PatchedWindow&) = delete;
-  PatchedWindow& operator=(const PatchedWindow&) = delete;
-
-  bool entered() const noexcept { return gate_ != nullptr; }
-
- private:
-  CaptureGate* gate_;
-  Interrupt* interrupt_;
-};
 
 // Says to whoever waits for a cut when a window is open.
 class OpenWindow {
@@ -48,18 +30,6 @@ class OpenWindow {
  private:
   Interrupt* interrupt_;
 };
-
-// Of each device by its UUID. CUPTI may refuse to say it while a session is active on the device,
-// such as that of another context of this process: so it is asked once.
-struct Availabilities {
-  std::mutex mutex;
-  std::map<std::string, std::vector<std::uint8_t>> of_device;
-};
-
-Availabilities& TheAvailabilities() {
-  static auto* availabilities = new Availabilities;  // used until the process's very end
-  return *availabilities;
-}
 
 // No chip of this compute capability, or of any older one, does more dense operations a clock on a
 // multiprocessor in one format (NVIDIA's architecture whitepapers: fp16 on Turing, fp8 on Ada and
@@ -82,59 +52,32 @@ ScheduleSettings WithExactSlots(ScheduleSettings settings, const cupti::DeviceIn
   return settings;
 }
 
-using Images = std::map<std::size_t, cupti::GroupImages>;
-
-// CUPTI has pointers into the images of a profiler that it was not allowed to disable.
-void KeepForEver(std::unique_ptr<Images> images) {
-  static auto* mutex = new std::mutex;
-  static auto* kept = new std::vector<std::unique_ptr<Images>>;
-  const std::lock_guard<std::mutex> lock(*mutex);
-  kept->push_back(std::move(images));
-}
-
 }  // namespace
 
-// The range profiler on the context, and the images of each group used so far.
+// One window after the other.
 class Meter::Session {
  public:
   explicit Session(Meter* meter)
       : meter_(*meter),
-        availability_(meter->Availability()),
-        profiler_(meter->library_, meter->context_, &meter->interrupt_.abandoned()) {}
-  ~Session() {
-    if (profiler_.IsForbidden()) KeepForEver(std::move(images_));
-  }
-  Session(const Session&) = delete;
-  Session& operator=(const Session&) = delete;
+        session_(meter->library_, meter->context_, meter->counted_.plan, meter->Availability(),
+                 &meter->interrupt_.abandoned()) {}
 
-  cupti::GroupImages& ImagesOf(std::size_t group);
+  cupti::GroupImages& ImagesOf(std::size_t group) { return session_.ImagesOf(group); }
   // One window of a group, as long as this or until interrupted. Says what ended it.
   Wake Count(std::size_t group, std::uint64_t stratum, microseconds length);
 
  private:
   Meter& meter_;
-  std::vector<std::uint8_t> availability_;
-  std::unique_ptr<Images> images_ = std::make_unique<Images>();  // must outlive the profiler
-  cupti::RangeProfiler profiler_;
+  ContextSession session_;
 };
 
-cupti::GroupImages& Meter::Session::ImagesOf(std::size_t group) {
-  const auto found = images_->find(group);
-  if (found != images_->end()) return found->second;
-  const Plan& plan = meter_.counted_.plan;
-  const std::lock_guard<std::mutex> lock(meter_.library_.host_mutex());
-  return images_
-      ->try_emplace(group, meter_.library_, plan.chip, availability_, plan.groups.at(group).metrics)
-      .first->second;
-}
-
 Wake Meter::Session::Count(std::size_t group, std::uint64_t stratum, microseconds length) {
-  cupti::GroupImages& images = ImagesOf(group);
-  images.Configure(profiler_);
+  const cupti::RangeProfiler& profiler = session_.profiler();
+  session_.ImagesOf(group).Configure(profiler);
   Window window;
   window.group = group;
   window.stratum = stratum;
-  cupti::CountedRange range(profiler_, "window");
+  cupti::CountedRange range(profiler, "window");
   window.begin_us = journal::NowUs();  // before anybody hears of it who has waited for it
   const OpenWindow open(&meter_.interrupt_);
   meter_.EndGap(window.begin_us);
@@ -142,11 +85,8 @@ Wake Meter::Session::Count(std::size_t group, std::uint64_t stratum, microsecond
   window.end_us = std::max(window.begin_us, journal::NowUs());
   range.End();
   range.Decode();
-  if (profiler_.IsForbidden()) return Wake::kAbandon;
-  {
-    const std::lock_guard<std::mutex> lock(meter_.library_.host_mutex());
-    window.counts = images.Counts();
-  }
+  if (profiler.IsForbidden()) return Wake::kAbandon;
+  window.counts = session_.CountsOf(group);
   // Before the window counts as closed: whoever waits for a cut finds its counts there.
   meter_.sink_->OnWindow(window);
   meter_.covered_until_us_ = window.end_us;
@@ -253,13 +193,9 @@ void Meter::CheckWanted() const {
 
 // For chips that this CUPTI knows it can be done without.
 std::vector<std::uint8_t> Meter::Availability() {
-  Availabilities& known = TheAvailabilities();
-  const std::lock_guard<std::mutex> lock(known.mutex);
-  std::vector<std::uint8_t>& mine = known.of_device[counted_.device.uuid];
   try {
     CheckWanted();
-    if (mine.empty()) mine = cupti::CounterAvailability(library_, context_);
-    return mine;
+    return AvailabilityOf(library_, context_, counted_.device.uuid);
   } catch (const CuptiError& error) {
     CheckWanted();
     Say(error);

@@ -1,4 +1,5 @@
-// The meter of ftprof.count() for Python. The GIL is released around every call that may wait.
+// The meter of ftprof.count() and the self-test's windows for Python. The GIL is released around
+// every call that may wait.
 #include "python/meter_module.h"
 
 #include <pybind11/stl.h>
@@ -11,7 +12,10 @@
 #include <utility>
 #include <vector>
 
+#include "counters/chosen_windows.h"
 #include "counters/metric_catalogue.h"
+#include "cupti/driver.h"
+#include "cupti/error.h"
 #include "journal/json_line.h"
 #include "python/context_meter.h"
 #include "python/cuda_contexts.h"
@@ -96,28 +100,33 @@ py::list MetricParts(const counters::Group& group) {
   return metrics;
 }
 
-py::dict ContextPart(const CountedContext& context) {
+py::dict PlannedPart(const cupti::DeviceInfo& info, const counters::Plan& plan) {
   py::dict device;
-  device["device"] = "cuda:" + std::to_string(context.device.ordinal);
-  device["name"] = context.device.name;
-  device["uuid"] = context.device.uuid;
-  device["capability"] = context.device.capability;
-  device["chip"] = context.plan.chip;
-  device["multiprocessors"] = context.device.multiprocessors;
-  device["clock_khz"] = context.device.clock_khz;
+  device["device"] = "cuda:" + std::to_string(info.ordinal);
+  device["name"] = info.name;
+  device["uuid"] = info.uuid;
+  device["capability"] = info.capability;
+  device["chip"] = plan.chip;
+  device["multiprocessors"] = info.multiprocessors;
+  device["clock_khz"] = info.clock_khz;
   py::list groups;
-  for (const counters::Group& group : context.plan.groups) {
+  for (const counters::Group& group : plan.groups) {
     py::dict part;
     part["role"] = RoleName(group.role);
     part["metrics"] = MetricParts(group);
     groups.append(part);
   }
   py::list unsupported;
-  for (const auto& metric : context.plan.unsupported) unsupported.append(metric.metric);
+  for (const auto& metric : plan.unsupported) unsupported.append(metric.metric);
   py::dict part;
   part["device"] = device;
   part["groups"] = groups;
   part["unsupported"] = unsupported;
+  return part;
+}
+
+py::dict ContextPart(const CountedContext& context) {
+  py::dict part = PlannedPart(context.device, context.plan);
   part["begin_us"] = context.begin_us;
   return part;
 }
@@ -135,6 +144,37 @@ std::unique_ptr<ContextMeter> MakeMeter(
     settings.longest_retry = microseconds(8 * slots->second);
   }
   return std::make_unique<ContextMeter>(LoadedCupti::Get().library(), context, settings);
+}
+
+// With the driver that its windows are opened through.
+class Windows {
+ public:
+  explicit Windows(const FoundContext& context)
+      : windows_(std::in_place, LoadedCupti::Get().library(), driver_, context.handle,
+                 driver_.Describe(context.device), &ProcessGate()) {}
+
+  counters::ChosenWindows& get() {
+    if (!windows_) throw cupti::CuptiError("open a window", 0, "they were closed", {});
+    return *windows_;
+  }
+  void Close() { windows_.reset(); }
+
+ private:
+  cupti::Driver driver_ = cupti::Driver::FromMapped();
+  std::optional<counters::ChosenWindows> windows_;
+};
+
+void DefineWindows(py::module_& module) {
+  py::class_<Windows>(module, "ChosenWindows")
+      .def(py::init<const FoundContext&>(), py::arg("context"), NoGil())
+      .def_property_readonly(
+          "plan", [](Windows& w) { return PlannedPart(w.get().device(), w.get().plan()); })
+      .def(
+          "begin", [](Windows& w, std::size_t group) { w.get().Begin(group); }, py::arg("group"),
+          NoGil())
+      .def(
+          "end", [](Windows& w) { return w.get().End(); }, NoGil())
+      .def("close", &Windows::Close, NoGil());
 }
 
 void DefineContexts(py::module_& module) {
@@ -157,6 +197,7 @@ void DefineContexts(py::module_& module) {
 
 void DefineMeter(py::module_& module) {
   DefineContexts(module);
+  DefineWindows(module);
   py::class_<Findings>(module, "Findings")
       .def_property_readonly("context", [](const Findings& f) { return ContextPart(f.context); })
       .def_property_readonly("strata", &StratumParts)

@@ -21,6 +21,7 @@ _COMMANDS = {
     "verify": "Check a record, its signature, journals, sums and verdicts, and name what does not hold.",
     "plan": "The counter groups that CUPTI can collect in one pass on a chip.",
     "doctor": "Which methods can count here, what is in the way, and what to do about it.",
+    "selftest": "Prove this GPU's counters with work of known operations.",
 }
 
 

@@ -5,11 +5,9 @@ The driver is started in a process of its own, which may be ended: a broken one 
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ftprof.measure.cupti_search import search_roots
+from ftprof.measure.short_process import end, signal_name
 from ftprof.record.explanation import explain
 
 # Eight GPUs that nothing keeps awake take some ten seconds to start.
@@ -73,28 +72,10 @@ def ask_chips(environ: Mapping[str, str], patience_s: float = PATIENCE_S) -> Dev
     except subprocess.TimeoutExpired:
         return _nothing(f"the CUDA driver did not answer within {patience_s:.0f} s", _LOOK)
     finally:
-        _end(child)
+        end(child)
     if child.returncode < 0:
-        return _nothing(f"the process that asked the CUDA driver ended with {_signal(-child.returncode)}", _LOOK)
+        return _nothing(f"the process that asked the CUDA driver ended with {signal_name(-child.returncode)}", _LOOK)
     return _understood(out)
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End it if it still runs. One that hangs inside the kernel cannot be ended, and is not waited for."""
-    if child.poll() is None:
-        child.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(timeout=1)
-    for pipe in (child.stdout, child.stderr):
-        if pipe is not None:
-            pipe.close()
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _nothing(what: str, remedy: str, no_driver: bool = False) -> DeviceChips:

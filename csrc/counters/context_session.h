@@ -1,0 +1,54 @@
+// The range profiler on one context, and what is kept of it between windows.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "counters/plan.h"
+#include "cupti/library.h"
+#include "cupti/range_profiler.h"
+
+namespace ftprof::counters {
+
+// The counters that a device has, asked once for each UUID: CUPTI may refuse to say it while a
+// session is active on the device, such as that of another context of this process. Throws
+// CuptiError.
+std::vector<std::uint8_t> AvailabilityOf(const cupti::Library& library, CUcontext context,
+                                         const std::string& uuid);
+
+// The images of each group used so far outlive the profiler, as CUPTI demands.
+class ContextSession {
+ public:
+  // As cupti::RangeProfiler takes it. The plan must outlive this object. Throws CuptiError.
+  ContextSession(const cupti::Library& library, CUcontext context, const Plan& plan,
+                 std::vector<std::uint8_t> availability,
+                 const std::atomic<bool>* forbidden = nullptr);
+  ~ContextSession();
+  ContextSession(const ContextSession&) = delete;
+  ContextSession& operator=(const ContextSession&) = delete;
+
+  // Throws CuptiError where the device does not take the group, after all.
+  cupti::GroupImages& ImagesOf(std::size_t group);
+  // The counts of the range that was decoded last, in the order of the group's metrics. Throws
+  // CuptiError.
+  std::vector<std::uint64_t> CountsOf(std::size_t group);
+  const cupti::RangeProfiler& profiler() const noexcept { return profiler_; }
+
+ private:
+  using Images = std::map<std::size_t, cupti::GroupImages>;
+
+  static void KeepForEver(std::unique_ptr<Images> images);
+
+  const cupti::Library& library_;
+  const Plan& plan_;
+  std::vector<std::uint8_t> availability_;
+  std::unique_ptr<Images> images_ = std::make_unique<Images>();  // must outlive the profiler
+  cupti::RangeProfiler profiler_;
+};
+
+}  // namespace ftprof::counters

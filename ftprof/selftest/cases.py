@@ -1,0 +1,147 @@
+"""The cases: each has a row that says what is expected, and a way to try it."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ftprof.selftest.bench import Bench
+from ftprof.selftest.counts import CUDA_CORE, FLOATING, INSTRUCTIONS, TENSOR_ROLES
+from ftprof.selftest.known_kernels import (
+    BLOCKS,
+    FFMA,
+    INTEGER,
+    NOTHING,
+    TENSOR_FP16,
+    THREADS,
+    KnownKernel,
+    kernels_of,
+)
+from ftprof.selftest.rows import Row
+
+_STREAMS, _LAUNCHES_OF_STREAM = 4, 2
+_NODES, _REPLAYS = 5, 3
+_PATCHED = "smsp__sass_thread_inst_executed"
+Work = Callable[[], None]
+Prepare = Callable[[Bench, KnownKernel], Work]
+
+
+@dataclass(frozen=True)
+class Case:
+    """``attempt`` gives the row with its verdict. It raises ``NotCounted`` and ``NothingToCount``."""
+
+    row: Row
+    attempt: Callable[[Row], Row]
+
+
+def known_cases(bench: Bench) -> list[Case]:
+    """All that need the CUDA driver and nothing else."""
+    known = [kernel for kernel in kernels_of(bench.gpu.capability) if kernel.executes]
+    streams, graph = _STREAMS * _LAUNCHES_OF_STREAM, _NODES * _REPLAYS
+    places = ((FFMA, "CUDA cores"), (TENSOR_FP16, "tensor cores"))
+    side_by_side, replayed = f"{_STREAMS} concurrent streams", f"CUDA graph, {_REPLAYS} launches"
+    return [
+        *(_silent(bench, kernel) for kernel in (NOTHING, INTEGER)),
+        *(_case(bench, kernel, kernel.title, 1, _once) for kernel in known),
+        _link(bench),
+        *(_case(bench, kernel, f"{side_by_side}, {where}", streams, _on_streams) for kernel, where in places),
+        *(_case(bench, kernel, f"{replayed}, {where}", graph, _in_graph) for kernel, where in places),
+    ]
+
+
+def _case(bench: Bench, kernel: KnownKernel, name: str, times: int, prepare: Prepare) -> Case:
+    """Of one kernel, launched so many times by what ``prepare`` gives."""
+    flops = times * sum(kernel.flops.values())
+    row = Row(name, ", ".join(sorted(kernel.flops)), flops, flops, bench.binary is not None)
+    if kernel.uses_tensor_cores:
+        return Case(row, lambda row: on_tensor_cores(bench, row, prepare(bench, kernel)))
+    return Case(row, lambda row: _on_cuda_cores(bench, row, kernel, times, prepare(bench, kernel)))
+
+
+def _silent(bench: Bench, kernel: KnownKernel) -> Case:
+    row = Row(kernel.title, "all", 0, 0, bench.binary is not None)
+
+    def attempt(row: Row) -> Row:
+        counts = bench.count((*TENSOR_ROLES, "cuda-core"), _once(bench, kernel))
+        return row.judged(counts.flops(FLOATING, CUDA_CORE))
+
+    return Case(row, attempt)
+
+
+def _on_cuda_cores(bench: Bench, row: Row, kernel: KnownKernel, times: int, work: Work) -> Row:
+    """Each instruction by itself must be right: two errors that add up to nothing are still two."""
+    counts = bench.count(("cuda-core",), work)
+    found = {metric: count for metric, count in counts.of_kind(CUDA_CORE).items() if count}
+    expected = {metric: times * count for metric, count in kernel.core_counts.items()}
+    wrong = [
+        f"{metric} {found.get(metric, 0)} instead of {expected.get(metric, 0)}"
+        for metric in sorted(found.keys() | expected.keys())
+        if found.get(metric, 0) != expected.get(metric, 0)
+    ]
+    return row.judged(counts.flops(CUDA_CORE), f"counted {'; '.join(wrong)}" if wrong else None)
+
+
+def on_tensor_cores(bench: Bench, row: Row, work: Work) -> Row:
+    """Of one precision: all of the tensor cores' operations must be counted under it, and none elsewhere."""
+    if row.precision not in bench.counters.tensor_precisions():
+        return row.skipped(f"the chip has no counter for {row.precision} operations of tensor cores")
+    counts = bench.count(TENSOR_ROLES, work)
+    elsewhere = counts.elsewhere(row.precision)
+    told = ", ".join(f"{count} as {precision}" for precision, count in elsewhere.items())
+    return row.judged(counts.flops(FLOATING), f"counted {told}" if elsewhere else None)
+
+
+def _link(bench: Bench) -> Case:
+    """Patched windows are extended to all cycles by the instructions that both kinds of window count."""
+    length = bench.binary and bench.binary.lengths[FFMA.name]
+    threads = BLOCKS * THREADS
+    low, high = (length.least * threads, length.most * threads) if length else (0, 0)
+    row = Row("instructions, in patched and hardware windows", "", low, high, length is not None, "instructions")
+
+    def attempt(row: Row) -> Row:
+        if length is None:
+            return row.skipped("how many instructions there are is known of proved machine code only")
+        counts = bench.count(("cuda-core", "link"), _once(bench, FFMA)).of_kind(INSTRUCTIONS)
+        patched = counts.pop(_PATCHED)
+        (hardware,) = counts.values()
+        apart = None if row.low <= patched <= row.high else f"patched code counted {patched}"
+        return row.judged(hardware, apart)
+
+    return Case(row, attempt)
+
+
+def _once(bench: Bench, kernel: KnownKernel) -> Work:
+    kernels = bench.kernels
+    kernels.launch(kernel.name)  # what is loaded at the first launch is not part of a window
+    return lambda: kernels.launch(kernel.name)
+
+
+def _on_streams(bench: Bench, kernel: KnownKernel) -> Work:
+    kernels = bench.kernels
+    kernels.launch(kernel.name)
+    streams = [bench.gpu.stream() for _ in range(_STREAMS)]
+
+    def work() -> None:
+        for _ in range(_LAUNCHES_OF_STREAM):
+            for stream in streams:
+                kernels.launch(kernel.name, stream)
+
+    return work
+
+
+def _in_graph(bench: Bench, kernel: KnownKernel) -> Work:
+    kernels = bench.kernels
+    kernels.launch(kernel.name)
+
+    def nodes(stream: ctypes.c_void_p) -> None:
+        for _ in range(_NODES):
+            kernels.launch(kernel.name, stream)
+
+    graph = bench.captured(nodes)
+
+    def work() -> None:
+        for _ in range(_REPLAYS):
+            bench.gpu.launch_graph(graph)
+
+    return work

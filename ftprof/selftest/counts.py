@@ -1,0 +1,135 @@
+"""What the counters say of a piece of work: it is done once in a window of each group that is asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ftprof.record.explanation import explain
+
+FLOATING, CUDA_CORE, INSTRUCTIONS = "floating", "cuda-core", "instructions"
+TENSOR_ROLES = ("base", "rotating")
+# CUPTI's codes for counters that nobody may read here: what refuses one window refuses all.
+_REFUSALS = frozenset({26, 33, 35, 40, 41, 42, 43, 44, 45})
+
+
+class NotCounted(Exception):
+    """Why a window did not count; ``everywhere``: no other one will."""
+
+    def __init__(self, why: str, remedy: str = "", everywhere: bool = False) -> None:
+        super().__init__(why)
+        self.why = why
+        self.remedy = remedy
+        self.everywhere = everywhere
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of a group, named without its rollup."""
+
+    name: str
+    precision: str
+    kind: str
+    weight: int
+
+    @property
+    def precisions(self) -> frozenset[str]:
+        """What it counts: one counter may hold several."""
+        return frozenset(self.precision.split("_"))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The counts of the same work in several windows."""
+
+    rows: tuple[tuple[Metric, int], ...]
+
+    def of_kind(self, kind: str) -> dict[str, int]:
+        """By metric."""
+        return {metric.name: count for metric, count in self.rows if metric.kind == kind}
+
+    def flops(self, *kinds: str) -> int:
+        """The operations that metrics of these kinds stand for."""
+        return sum(metric.weight * count for metric, count in self.rows if metric.kind in kinds)
+
+    def elsewhere(self, precision: str) -> dict[str, int]:
+        """Operations of the tensor cores that were counted under other precisions, by them."""
+        found: Counter[str] = Counter()
+        for metric, count in self.rows:
+            if metric.kind == FLOATING and count and precision not in metric.precisions:
+                found[metric.precision] += count
+        return dict(found)
+
+
+class Windows(Protocol):
+    """``_native.ChosenWindows``."""
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """The device and its groups."""
+
+    def begin(self, group: int) -> None:
+        """Open a window of a group."""
+
+    def end(self) -> list[int]:
+        """Close it."""
+
+
+class Counters:
+    """The groups of a chip's plan, each with the windows that are opened on it."""
+
+    def __init__(self, windows: Windows, error: type[Exception]) -> None:
+        """``error`` is what the windows raise, with ``call``, ``code``, ``name`` and ``remedy``."""
+        self._windows = windows
+        self._error = error
+        self.device: Mapping[str, Any] = windows.plan["device"]
+        self._groups = [(group["role"], [_metric(m) for m in group["metrics"]]) for group in windows.plan["groups"]]
+
+    def has(self, role: str) -> bool:
+        """Whether the chip has such a group."""
+        return any(role == other for other, _ in self._groups)
+
+    def tensor_precisions(self) -> frozenset[str]:
+        """Of which floating-point operations of the tensor cores the chip has counters."""
+        metrics = [metric for role, group in self._groups if role in TENSOR_ROLES for metric in group]
+        return frozenset().union(*(metric.precisions for metric in metrics if metric.kind == FLOATING))
+
+    def count(self, roles: Sequence[str], work: Callable[[], None], wait: Callable[[], None]) -> Counts:
+        """Do the work in a window of each group of these roles. Raises ``NotCounted``, and what ``work`` raises."""
+        rows: list[tuple[Metric, int]] = []
+        for number, (role, metrics) in enumerate(self._groups):
+            if role in roles:
+                rows += zip(metrics, self._window(number, work, wait), strict=True)
+        if not rows:
+            raise NotCounted(f"the chip's plan has no {' or '.join(roles)} group")
+        return Counts(tuple(rows))
+
+    def _window(self, group: int, work: Callable[[], None], wait: Callable[[], None]) -> list[int]:
+        wait()  # what was launched before must not be in it
+        try:
+            self._windows.begin(group)
+        except self._error as error:
+            raise _not_counted(error) from error
+        try:
+            work()
+            wait()
+        finally:
+            try:
+                counts = self._windows.end()
+            except self._error as error:
+                raise _not_counted(error) from error
+        return counts
+
+
+def _metric(row: Mapping[str, Any]) -> Metric:
+    name = row["name"].removesuffix(".sum").removesuffix("_realtime")
+    return Metric(name, row["precision"], row["kind"], row["weight"])
+
+
+def _not_counted(error: Any) -> NotCounted:
+    explained = explain(error.call, error.code)
+    meaning = explained.meaning if error.code else error.name
+    code = f", error {error.code}" if error.code else ""
+    return NotCounted(f"{meaning} ({error.call}{code})", error.remedy or explained.remedy, error.code in _REFUSALS)

@@ -1,0 +1,174 @@
+"""Matrix products of cupy and torch, in every precision that the chip's tensor cores have."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+from ftprof.record.peaks import chip_peaks
+from ftprof.selftest.bench import Bench, NothingToCount
+from ftprof.selftest.cases import Case, Work, on_tensor_cores
+from ftprof.selftest.rows import Row
+
+ALIGNED = 1024
+# Not a whole number of any tile. The libraries take only edges that are a multiple of so many bytes in short formats.
+UNALIGNED: Mapping[str, int] = {"fp8": 1008, "fp4": 1056}
+UNALIGNED_ELSE = 1000
+TILE = (256, 256, 128)  # M, N, K: no kernel of these libraries is known to pad a product further
+_OF_LIBRARY: Mapping[str, tuple[str, ...]] = {
+    "cupy": ("fp16", "tf32", "fp64"),
+    "torch": ("bf16", "fp16", "tf32", "fp8", "fp4", "fp64"),
+}
+_SCALED_BLOCK = 16  # values of fp4 that share a scale
+_SCALE_TILE = (128, 4)  # scales come in blocks of so many rows and columns
+
+
+class Library(Protocol):
+    """How a library multiplies."""
+
+    def product(self, precision: str, edge: int) -> Work:
+        """A product of two square matrices, ready to be done."""
+
+
+def product_cases(bench: Bench, open_library: Callable[[str], Library]) -> list[Case]:
+    """Aligned and unaligned products of each library in each precision, also where the library is missing."""
+    precisions = _precisions(bench)
+    known = [(name, precision) for name, able in _OF_LIBRARY.items() for precision in able if precision in precisions]
+    cases = [
+        _case(bench, name, precision, edge, open_library)
+        for name, precision in known
+        for edge in (ALIGNED, UNALIGNED.get(precision, UNALIGNED_ELSE))
+    ]
+    return cases + [_of_none(precision) for precision in sorted(precisions - {precision for _, precision in known})]
+
+
+def _of_none(precision: str) -> Case:
+    flops = padded(ALIGNED)
+    why = f"neither cupy nor torch has a product in {precision} that the self-test knows"
+    return Case(Row("product", precision, flops, flops, proved=False), lambda row: row.skipped(why))
+
+
+def _precisions(bench: Bench) -> set[str]:
+    """Of the chip's tensor cores; where its peaks are not known, those that it has counters for."""
+    counted = set(bench.counters.tensor_precisions())
+    peaks = chip_peaks(".".join(map(str, bench.gpu.capability)))
+    return counted if peaks is None else counted & set(peaks.tensor)
+
+
+def _case(bench: Bench, name: str, precision: str, edge: int, open_library: Callable[[str], Library]) -> Case:
+    low = 2 * edge**3
+    row = Row(f"product {edge}x{edge}x{edge}, {name}", precision, low, padded(edge), proved=False)
+
+    def attempt(row: Row) -> Row:
+        if find_spec(name) is None:
+            raise NothingToCount(f"{name} is not installed here; pip install 'ftprof[{name}]'")
+        library = open_library(name)
+        bench.gpu.use()
+        try:
+            work = library.product(precision, edge)
+            work()  # the first one chooses and loads a kernel
+        except Exception as error:  # the libraries' errors have no common base
+            why = " ".join(str(error).split())
+            raise NothingToCount(f"{name} does not multiply in {precision} here ({why:.160})") from error
+        return on_tensor_cores(bench, row, work)
+
+    return Case(row, attempt)
+
+
+def padded(edge: int) -> int:
+    """The operations of a product whose sides are filled up to whole tiles; 2MNK where they are whole ones."""
+    m, n, k = (_whole(edge, tile) for tile in TILE)
+    return 2 * m * n * k
+
+
+def _whole(number: int, tile: int) -> int:
+    return -(-number // tile) * tile
+
+
+class Cupy:
+    """cupy, which takes tf32 for single precision where CUPY_TF32 is set."""
+
+    _TYPES: Mapping[str, str] = {"fp16": "float16", "tf32": "float32", "fp64": "float64"}
+
+    def __init__(self) -> None:
+        self._cupy: Any = importlib.import_module("cupy")
+        if self._cupy.cuda.runtime.getDeviceCount() == 0:
+            raise NothingToCount("cupy sees no GPU")
+
+    def product(self, precision: str, edge: int) -> Work:
+        """See ``Library``."""
+        a = self._cupy.ones((edge, edge), dtype=self._TYPES[precision])
+
+        def work() -> None:
+            self._cupy.matmul(a, a)
+
+        return work
+
+
+class Torch:
+    """torch with CUDA."""
+
+    _TYPES: Mapping[str, str] = {"bf16": "bfloat16", "fp16": "float16", "tf32": "float32", "fp64": "float64"}
+
+    def __init__(self) -> None:
+        self._torch: Any = importlib.import_module("torch")
+        if not self._torch.cuda.is_available():
+            raise NothingToCount("this torch has no CUDA, or does not support the GPU")
+
+    def product(self, precision: str, edge: int) -> Work:
+        """See ``Library``."""
+        torch = self._torch
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        if precision in ("fp8", "fp4"):
+            return self._scaled(precision, edge)
+        a = torch.ones((edge, edge), device="cuda", dtype=getattr(torch, self._TYPES[precision]))
+
+        def work() -> None:
+            torch.mm(a, a)
+
+        return work
+
+    def _scaled(self, precision: str, edge: int) -> Work:
+        torch = self._torch
+        if precision == "fp8":
+            a = torch.ones((edge, edge), device="cuda").to(torch.float8_e4m3fn)
+            scale = torch.ones((), device="cuda")
+        else:
+            a = torch.ones((edge, edge // 2), device="cuda", dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+            scales = _whole(edge, _SCALE_TILE[0]) * _whole(edge // _SCALED_BLOCK, _SCALE_TILE[1])
+            scale = torch.ones(scales, device="cuda").to(torch.float8_e4m3fn)
+
+        def work() -> None:
+            torch._scaled_mm(a, a.t(), scale_a=scale, scale_b=scale, out_dtype=torch.bfloat16)
+
+        return work
+
+
+LIBRARIES: Mapping[str, Callable[[], Library]] = {"cupy": Cupy, "torch": Torch}
+
+
+class Libraries:
+    """Imports each once, when the first case wants it."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Library | NothingToCount] = {}
+
+    def __call__(self, name: str) -> Library:
+        """Raises ``NothingToCount`` where it cannot be used here."""
+        if name not in self._open:
+            self._open[name] = _opened(name)
+        library = self._open[name]
+        if isinstance(library, NothingToCount):
+            raise library
+        return library
+
+
+def _opened(name: str) -> Library | NothingToCount:
+    try:
+        return LIBRARIES[name]()
+    except NothingToCount as why:
+        return why
+    except Exception as error:  # whatever a broken installation raises
+        return NothingToCount(f"{name} cannot be used here ({' '.join(str(error).split()):.160})")

@@ -1,0 +1,19 @@
+"""On a GPU: its counters are right by ftprof's own self-test, of which no row is left out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+from gpu_checks import place
+
+
+def test_every_row_of_the_self_test_passes() -> None:
+    if place.rehearsal():
+        pytest.skip("the rehearsal's script has none of the self-test's kernels; test_selftest.py plays them")
+    done = subprocess.run([str(place.FTPROF), "selftest", "--json"], capture_output=True, text=True, timeout=60)
+    answer = json.loads(done.stdout)
+    wrong = [row for row in answer["rows"] if row["verdict"] in ("fail", "not counted")]
+    assert (done.returncode, wrong) == (0, []), answer["why"]
+    assert answer["time_ms"] < 30_000
