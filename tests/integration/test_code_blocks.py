@@ -1,8 +1,8 @@
 """Every code block of the README and the docs runs, in the order of its page, in a folder with a training of its own.
 
 A block that cannot run here says why in a comment above it: ``<!-- ci: not run: REASON -->``. The README's two commands
-are run by .ci/run itself (``<!-- ci: NAME -->``), its example's output is compared by test_example.py, and fragments are
-run by a test of their own (``<!-- ci: run by TEST -->``).
+are run by .ci/run itself (``<!-- ci: NAME -->``), its example's output is compared by test_example.py, and fragments
+are run by a test of their own (``<!-- ci: run by TEST -->``).
 """
 
 from __future__ import annotations

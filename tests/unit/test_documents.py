@@ -42,7 +42,7 @@ def test_links_within_the_repository_lead_somewhere(document: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["wrap", "check", "report", "merge", "sign", "verify", "plan", "doctor", "estimate"]
+    "command", ["wrap", "check", "report", "merge", "sign", "verify", "plan", "doctor", "estimate", "selftest"]
 )
 def test_every_option_is_documented(command: str) -> None:
     documented = (REPOSITORY / "docs" / "cli.md").read_text()
