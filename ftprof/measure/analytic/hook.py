@@ -1048,8 +1048,8 @@ def now_us() -> int:
 class Journal:
     """One process's append-only, hash-chained file. A line is written with one call, so only a last one tears."""
 
-    def __init__(self, folder: str, identity: dict[str, Any]) -> None:
-        name = "{host}-{boot:.8}-{pid}-{start_ticks}.journal".format(**identity)
+    def __init__(self, folder: str, identity: dict[str, Any], suffix: str = "") -> None:
+        name = "{host}-{boot:.8}-{pid}-{start_ticks}".format(**identity) + f"{suffix}.journal"
         self.path = os.path.join(folder, re.sub(r"[^A-Za-z0-9._-]", "_", name))
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(self.path, flags, 0o644)
