@@ -237,8 +237,10 @@ def _is_on_this_host(process: ProcessIdentity) -> bool:
 
 
 def _start_ticks(pid: int) -> int | None:
+    """A living process's start; one that has ended stays visible until its parent has taken notice."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19])
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else int(fields[19])
     except (OSError, ValueError, IndexError):
         return None
 
