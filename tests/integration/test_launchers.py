@@ -132,7 +132,12 @@ def namespaces() -> Iterator[tuple[Host, Host]]:
                 raise OSError("unshare --uts --net is not allowed here")
             pids.append(str(holder.pid))
             hosts.append(Host(name, address, ("nsenter", "-t", str(holder.pid), "--uts", "--net")))
-        _command(*"ip link add cable netns".split(), pids[0], *"type veth peer name cable netns".split(), pids[1])
+        _command(
+            *["ip", "link", "add", "cable", "netns"],
+            pids[0],
+            *["type", "veth", "peer", "name", "cable", "netns"],
+            pids[1],
+        )
         for host in hosts:
             _command(*host.enter, "ip", "address", "add", f"{host.address}/24", "dev", "cable")
             for link in ("lo", "cable"):
@@ -348,7 +353,7 @@ def test_accelerate_launch_on_two_hosts(cluster: Cluster, hosts: tuple[Host, Hos
     program = script(cluster, TRAIN)
     link = {"GLOO_SOCKET_IFNAME": "cable" if hosts[0].enter else "lo", "HF_HOME": str(cluster.folder)}
     where = [
-        "--cpu", "--num_machines", "2", "--num_processes", "4", "--main_process_ip", hosts[0].address,
+        "--multi_gpu", "--num_machines", "2", "--num_processes", "4", "--main_process_ip", hosts[0].address,
         "--main_process_port", "29573", "--mixed_precision", "no", "--dynamo_backend", "no",
     ]  # fmt: skip
     parts = [
