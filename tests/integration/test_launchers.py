@@ -197,6 +197,7 @@ def test_the_last_to_end_writes_the_record_of_all(cluster: Cluster) -> None:
     assert "began there" not in cluster.reasons
 
 
+@pytest.mark.slow
 def test_fail_on_is_decided_by_who_writes(cluster: Cluster) -> None:
     first = cluster.start(["true"], step(0, 2), "-q", "--fail-on", "undetermined")
     last = cluster.start(["sleep", "0.8"], step(1, 2), "-q", "--fail-on", "undetermined")
@@ -250,6 +251,7 @@ def test_a_part_whose_wrap_is_killed_is_named(cluster: Cluster) -> None:
     assert merged["reasons"] == cluster.content["reasons"]
 
 
+@pytest.mark.slow
 def test_where_the_last_is_killed_merge_makes_the_record(cluster: Cluster) -> None:
     first = cluster.start(["true"], step(0, 2))
     last = cluster.start(["sleep", "60"], step(1, 2))
@@ -259,6 +261,7 @@ def test_where_the_last_is_killed_merge_makes_the_record(cluster: Cluster) -> No
     assert "(rank 1 of 2) was killed" in "\n".join(cluster.merged()["reasons"])
 
 
+@pytest.mark.slow
 def test_a_part_that_comes_later_replaces_the_record(cluster: Cluster) -> None:
     """torchrun restarted the worker whose wrap was killed."""
 
