@@ -177,9 +177,9 @@ def test_what_cannot_be_judged_fails_where_that_is_asked_for(runner: Runner) -> 
 
 
 def test_a_failing_command_keeps_its_code_and_leaves_artefacts(runner: Runner) -> None:
-    done = runner.check_python(WORK + "\nprint('out')\nraise SystemExit(9)", "--fail-on", "undetermined")
+    done = runner.check("--fail-on", "undetermined", command=["sh", "-c", "echo out; exit 9"])
     assert (done.code, done.out) == (9, "out\n")
-    assert done.headline == "## ftprof: below (method analytic); the command failed with exit code 9"
+    assert done.headline == "## ftprof: undetermined (method analytic); the command failed with exit code 9"
     assert done.names == REPORTS | {"selftest.json"}
     again = runner.check("-q", command=["true"])
     assert again.code == 125, "the folder is not used twice"
