@@ -110,7 +110,7 @@ def command(
         run.end(exit_code)
         claim = None
         if run.shared is not None:
-            claim, others = _turn(run.shared)
+            claim, others = _turn(run, run.shared)
             if claim is None:
                 if not quiet:
                     also = ", and decides --fail-on" if fail_on else ""
@@ -172,10 +172,10 @@ def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: boo
     return exit_code
 
 
-def _turn(shared: SharedRun) -> tuple[Claim | None, str]:
+def _turn(run: Run, shared: SharedRun) -> tuple[Claim | None, str]:
     """The right to write the record of all parts, or who has it."""
     while True:
-        if going := shared.turn():
+        if going := run.turn():
             return None, f"{names(going)} still {'goes' if len(going) == 1 else 'go'} on, and the last to end"
         claim = shared.claim()
         if claim is None:

@@ -21,7 +21,7 @@ from ftprof.measure.analytic.hook import Journal, now_us, process_identity
 from ftprof.measure.injection import with_counters
 from ftprof.measure.launch import current_host, sagemaker_output, training_job_name
 from ftprof.measure.methods import Methods
-from ftprof.measure.shared_run import RUN_SUFFIX, SharedRun, settled
+from ftprof.measure.shared_run import RUN_SUFFIX, Part, SharedRun, settled
 from ftprof.record.counted_record import SEE_MORE
 from ftprof.record.journal import JOURNAL_SCHEMA, JOURNALS, read_journal
 from ftprof.record.launch import Launch
@@ -164,6 +164,10 @@ class Run:
         self._journal.write("end", reason="the command ended", exit_code=exit_code, time_us=now_us())
         if self.shared is not None:
             settled(Path(self._journal.path))
+
+    def turn(self) -> tuple[Part, ...]:
+        """Of a shared run that has ended: the others that go on. Nobody: the record is to be written now."""
+        return () if self.shared is None else self.shared.turn(Path(self._journal.path).name)
 
     def record(self) -> Record:
         """The record of all that is in the directory. Raises ``UntrustedInput`` where a journal does not verify."""

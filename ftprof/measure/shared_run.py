@@ -120,16 +120,17 @@ class SharedRun:
             return None  # its command could not be started
         return Part(path.name, *self._known[path.name], ended, touched)
 
-    def turn(self) -> tuple[Part, ...]:
+    def turn(self, own: str) -> tuple[Part, ...]:
         """Those that go on: to be called when this part has ended. Nobody: it is this one's turn to write the record.
 
-        It waits until that is known: for a sign of life at most ``SILENCE_S`` seconds, and for parts that the launcher
+        ``own`` is the name of this part's journal, whose last line a full disk may have kept from being written. It
+        waits until that is known: for a sign of life at most ``SILENCE_S`` seconds, and for parts that the launcher
         starts and that have not begun until ``LATE_S`` seconds after this one did.
         """
         first: dict[str, tuple[tuple[int, int], float]] = {}
         while True:
             parts, now = self.look(), time.monotonic()
-            going = [part for part in parts if not part.ended]
+            going = [part for part in parts if not part.ended and part.journal != own]
             for part in going:
                 first.setdefault(part.journal, (part.touched, now))
             living = [part for part in going if part.touched != first[part.journal][0] or _is_here(part.process)]
@@ -152,6 +153,8 @@ class SharedRun:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
         except FileExistsError:
             return None
+        except FileNotFoundError as error:
+            raise UntrustedInput(f"run directory {self.folder} is gone, or was moved") from error
         deadline = time.monotonic() + _WRITING_S
         while any(not _content(other) for other in self._claims() if other != path) and time.monotonic() < deadline:
             time.sleep(_LOOK_S)
@@ -196,7 +199,8 @@ class Claim:
     def settle(self, record: Path) -> None:
         """Say that the record is written, and which."""
         content = {"record": str(record.absolute()), "digest": _digest_of(record)}
-        self.path.write_text(json.dumps(content))
+        with contextlib.suppress(OSError):  # the record is there; only a part that ends later will not replace it
+            self.path.write_text(json.dumps(content))
 
     def withdraw(self) -> None:
         """Leave it to who looks next."""
