@@ -28,7 +28,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def clean_environment(**changes: str) -> dict[str, str]:
     """This process's environment without what would change a run: launchers' and policies' variables."""
     drop = ("PRETRAIN_FLOPS", "FTPROF_BASE_MODELS", "RANK", "LOCAL_RANK", "WORLD_SIZE", "PYTHONPATH", "NO_COLOR")
-    kept = {name: value for name, value in os.environ.items() if name not in drop}
+    launchers = ("SLURM_", "OMPI_", "PMI_", "PMIX_", "MV2_", "PET_", "TORCHELASTIC_", "SM_", "TRAINING_JOB_NAME")
+    kept = {name: value for name, value in os.environ.items() if name not in drop and not name.startswith(launchers)}
     return {**kept, "OMP_NUM_THREADS": "1", **changes}
 
 

@@ -4,10 +4,11 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <ctime>
-#include <initializer_list>
+#include <optional>
 
 #include "journal/undisturbed.h"
 #include "journal/utf8.h"
@@ -48,29 +49,65 @@ bool ParseWhole(std::string_view digits, std::uint64_t* value) {
   return !digits.empty();
 }
 
-void SetFromEnvironment(std::string_view key, std::initializer_list<const char*> variables,
-                        JsonObject* object, bool* found) {
-  for (const char* variable : variables) {
-    const char* text = std::getenv(variable);
-    std::uint64_t value;
-    if (text == nullptr || !ParseWhole(text, &value)) continue;
-    object->Set(key, value);
-    *found = true;
-    return;
+// The table is that of the hook (ftprof/measure/analytic/hook.py), where the sources stand: each
+// launcher's variables, the nearest to the process first.
+enum RankKey { kRank, kLocalRank, kWorldSize, kNode, kNodes, kRankKeys };
+constexpr std::array<const char*, kRankKeys> kRankNames = {"rank", "local_rank", "world_size",
+                                                           "node", "nodes"};
+using RankVariables = std::array<std::array<const char*, 3>, kRankKeys>;
+constexpr std::array<RankVariables, 6> kRankVariables = {{
+    {{{"RANK"},
+      {"LOCAL_RANK"},
+      {"WORLD_SIZE"},
+      {"GROUP_RANK", "CROSS_RANK", "NODE_RANK"},
+      {"GROUP_WORLD_SIZE", "CROSS_SIZE"}}},
+    {{{"OMPI_COMM_WORLD_RANK"}, {"OMPI_COMM_WORLD_LOCAL_RANK"}, {"OMPI_COMM_WORLD_SIZE"}, {}, {}}},
+    {{{"MV2_COMM_WORLD_RANK"}, {"MV2_COMM_WORLD_LOCAL_RANK"}, {"MV2_COMM_WORLD_SIZE"}, {}, {}}},
+    {{{"PMI_RANK"}, {"MPI_LOCALRANKID", "PMI_LOCAL_RANK"}, {"PMI_SIZE"}, {}, {}}},
+    {{{"SLURM_PROCID"},
+      {"SLURM_LOCALID"},
+      {"SLURM_STEP_NUM_TASKS"},
+      {"SLURM_NODEID"},
+      {"SLURM_STEP_NUM_NODES"}}},
+    {{{"PMIX_RANK"}, {}, {}, {}, {}}},
+}};
+
+using RankNumbers = std::array<std::optional<std::uint64_t>, kRankKeys>;
+
+RankNumbers NumbersOf(const RankVariables& variables) {
+  RankNumbers numbers;
+  for (int key = 0; key < kRankKeys; ++key) {
+    for (const char* variable : variables[key]) {
+      const char* text = variable == nullptr ? nullptr : std::getenv(variable);
+      std::uint64_t value;
+      if (text == nullptr || !ParseWhole(text, &value)) continue;
+      numbers[key] = value;
+      break;
+    }
   }
+  return numbers;
 }
 
+// What the nearest launcher does not tell comes from another one that gives the same rank of as
+// many.
 JsonValue Rank() {
+  RankNumbers found;
+  for (const RankVariables& variables : kRankVariables) {
+    const RankNumbers row = NumbersOf(variables);
+    if (!row[kRank]) continue;
+    const bool same =
+        row[kWorldSize] && row[kRank] == found[kRank] && row[kWorldSize] == found[kWorldSize];
+    if (found[kRank] && !same) continue;
+    for (int key = 0; key < kRankKeys; ++key) {
+      if (!found[key]) found[key] = row[key];
+    }
+  }
+  if (!found[kRank]) return JsonValue(nullptr);
   JsonObject rank;
-  bool found = false;
-  SetFromEnvironment("rank", {"RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK"}, &rank,
-                     &found);
-  SetFromEnvironment("local_rank", {"LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK"},
-                     &rank, &found);
-  SetFromEnvironment("world_size",
-                     {"WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}, &rank,
-                     &found);
-  return found ? JsonValue(rank) : JsonValue(nullptr);
+  for (int key = 0; key < kRankKeys; ++key) {
+    if (found[key]) rank.Set(kRankNames[key], *found[key]);
+  }
+  return JsonValue(rank);
 }
 
 // One underscore for each other character; a byte that is no UTF-8 is a character of its own, as

@@ -20,8 +20,10 @@ from ftprof.cli.policy_options import policy_options, refuse_separator
 from ftprof.errors import EXIT_REFUSED, FtprofError, UsageProblem
 from ftprof.measure.analytic.hook import report_problem
 from ftprof.measure.child import Child, CommandNotStarted
+from ftprof.measure.launch import launch_of
 from ftprof.measure.methods import METHOD_NAMES, chosen, why_unavailable
-from ftprof.measure.run import Run, default_record_name, new_run_id
+from ftprof.measure.run import Run, default_record, new_run_id
+from ftprof.measure.shared_run import Claim, SharedRun, has_written, names
 from ftprof.policy.choice import PolicyChoice, PolicyOptions, judge_record, read_policy_options
 from ftprof.policy.verdict import EXIT_CODES, MILDEST_FIRST, Verdict, deciding_verdict
 from ftprof.record.record import Record, save_record
@@ -89,9 +91,10 @@ def command(
         raise FtprofError(f"--require {require}: {reason}", EXIT_REFUSED)
     choice = read_policy_options(policy_options, unknown_policy_exit=EXIT_REFUSED)
     run_id = new_run_id()
-    where = _record_path(record, run_id, force)
+    launch = launch_of(os.environ, shared=run_dir is not None)
+    where = _record_path(record, run_id, force, run_dir)
     folder = Path(run_dir) if run_dir else _own_folder(where, run_id)
-    run = Run(run_id, folder, command_line, chosen(method, os.environ), choice.inputs.to_json())
+    run = Run(run_id, folder, command_line, chosen(method, os.environ), choice.inputs.to_json(), launch)
     if reason := why_unavailable(method, os.environ):
         _say(f"ftprof: --method {method}: {reason}; the record will be undetermined")
         run.note_problem(f"--method {method}: {reason}")
@@ -104,8 +107,19 @@ def command(
 
     exit_code = _run(run, command_line, choice, quiet, subscribe)
     try:
+        run.end(exit_code)
+        claim = None
+        if run.shared is not None:
+            claim, others = _turn(run, run.shared)
+            if claim is None:
+                if not quiet:
+                    also = ", and decides --fail-on" if fail_on else ""
+                    _say(f"ftprof: ended here; {others} writes the record of all{also}")
+                return exit_code
+            where = where if record else run.shared.earlier_record() or where
+            force = force or run.shared.wrote(where)
         kept = keep_journals or run_dir is not None
-        result, verdicts, where = _finish(run, exit_code, choice, where, overwrite=force, kept=kept)
+        result, verdicts, where = _finish(run, choice, where, claim, overwrite=force, kept=kept)
     except Exception as error:
         # Whatever happens to the meter, the command has run and its exit code stands.
         journals = f"; the journals are in {run.folder}" if run.folder.is_dir() else ""
@@ -116,10 +130,12 @@ def command(
     return exit_code or _verdict_code(verdicts, choice, fail_on)
 
 
-def _record_path(record: str | None, run_id: str, force: bool) -> Path:
-    path = Path(record) if record else Path(default_record_name(run_id))
+def _record_path(record: str | None, run_id: str, force: bool, run_dir: str | None) -> Path:
+    path = Path(record) if record else default_record(run_id, os.environ)
     if len(os.fsencode(path.name)) > _LONGEST_NAME:
         raise FtprofError("the record's name is too long; give a shorter one with -o", EXIT_REFUSED)
+    # A part of the run that begins late finds the record of those that have ended, and will replace it.
+    force = force or (run_dir is not None and has_written(Path(run_dir), path))
     if path.exists() and (not force or not path.is_file()):
         remedy = "give --force to overwrite it, or another name with -o" if path.is_file() else "it is no file"
         raise FtprofError(f"the record {path} exists; {remedy}", EXIT_REFUSED)
@@ -143,7 +159,7 @@ def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: boo
         run.abandon()
         raise FtprofError(str(error), error.exit_code) from error
     sampler = _sampler(run, child.pid)
-    watcher = _Watchers([live or _Nothing(), *([sampler] if sampler else [])])
+    watcher = _Watchers([live or _Nothing(), run, *([sampler] if sampler else [])])
     try:
         exit_code = child.wait(watcher)
     finally:
@@ -156,17 +172,37 @@ def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: boo
     return exit_code
 
 
+def _turn(run: Run, shared: SharedRun) -> tuple[Claim | None, str]:
+    """The right to write the record of all parts, or who has it."""
+    while True:
+        if going := run.turn():
+            return None, f"{names(going)} still {'goes' if len(going) == 1 else 'go'} on, and the last to end"
+        claim = shared.claim()
+        if claim is None:
+            return None, "another that ended at the same moment"
+        if not claim.is_stale:
+            return claim, ""
+        claim.withdraw()
+
+
 def _finish(
-    run: Run, exit_code: int, choice: PolicyChoice, where: Path, overwrite: bool, kept: bool
+    run: Run, choice: PolicyChoice, where: Path, claim: Claim | None, overwrite: bool, kept: bool
 ) -> tuple[Record, tuple[Verdict, ...], Path]:
     """The record, its verdicts, and where it is: beside ``where``, if a file has come there in the meantime."""
-    result, verdicts = judge_record(run.finish(exit_code), choice)
     try:
-        save_record(result, where, overwrite)
-    except FileExistsError:
-        taken, where = where, where.with_name(f"{where.stem}-{run.run_id}{where.suffix}")
-        _say(f"ftprof: {taken} was made while the command ran and is left as it is; the record is {where}")
-        save_record(result, where, overwrite)
+        result, verdicts = judge_record(run.record(), choice)
+        try:
+            save_record(result, where, overwrite)
+        except FileExistsError:
+            taken, where = where, where.with_name(f"{where.stem}-{run.run_id}{where.suffix}")
+            _say(f"ftprof: {taken} was made while the command ran and is left as it is; the record is {where}")
+            save_record(result, where, overwrite)
+    except BaseException:
+        if claim is not None:
+            claim.withdraw()
+        raise
+    if claim is not None:
+        claim.settle(where)
     if result.complete and not kept:
         run.discard()
     return result, verdicts, where

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import secrets
 import shutil
 import time
@@ -18,20 +19,30 @@ from ftprof.errors import EXIT_REFUSED, FtprofError, UntrustedInput
 from ftprof.measure.analytic.environment import with_hook
 from ftprof.measure.analytic.hook import Journal, now_us, process_identity
 from ftprof.measure.injection import with_counters
+from ftprof.measure.launch import current_host, sagemaker_output, training_job_name
 from ftprof.measure.methods import Methods
+from ftprof.measure.shared_run import RUN_SUFFIX, Part, SharedRun, settled
 from ftprof.record.counted_record import SEE_MORE
 from ftprof.record.journal import JOURNAL_SCHEMA, JOURNALS, read_journal
+from ftprof.record.launch import Launch
 from ftprof.record.merge import merge_journals
 from ftprof.record.record import Record
 from ftprof.record.run_files import FAILURES
 
 _PATIENCE_S = 2.0
 _YOUNG_S = 20.0
+_LONGEST_WORD = 63  # of a training job's name; the record's name has room for two
 
 
-def default_record_name(run_id: str) -> str:
-    """Sorts by time, and does not meet another run's."""
-    return f"ftprof-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{run_id[:8]}.json"
+def default_record(run_id: str, environment: Mapping[str, str], sagemaker_root: Path | None = None) -> Path:
+    """Sorts by time, and does not meet another run's; in a SageMaker container, in the folder that it keeps.
+
+    ``sagemaker_root`` is that of ``sagemaker_output``.
+    """
+    job, host = training_job_name(environment), current_host(environment)
+    words = [re.sub(r"[^A-Za-z0-9._-]", "_", word)[:_LONGEST_WORD] for word in (job, host if job else None) if word]
+    name = "-".join(["ftprof", *words, f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}", f"{run_id[:8]}.json"])
+    return (sagemaker_output(environment, sagemaker_root) or Path()) / name
 
 
 def new_run_id() -> str:
@@ -43,17 +54,26 @@ class Run:
     """A run in progress. Its directory is one that it made, unless the user named one."""
 
     def __init__(
-        self, run_id: str, folder: Path, command: Sequence[str], methods: Methods, policy_inputs: Mapping[str, Any]
+        self,
+        run_id: str,
+        folder: Path,
+        command: Sequence[str],
+        methods: Methods,
+        policy_inputs: Mapping[str, Any],
+        launch: Launch,
     ) -> None:
         """Make the directory and begin the journal. Raises ``FtprofError`` with exit code 125 if it is unusable."""
         self.run_id = run_id
         self.methods = methods
+        self.shared: SharedRun | None = None  # where other parts of the same start may write there too
         try:
             self.folder = folder.absolute()
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._refuse_an_ended_run()
+            if launch.shared:
+                self.shared = SharedRun(self.folder, launch)
+                self.shared.refuse_another_run()
             identity = process_identity()
-            self._journal = Journal(str(self.folder), identity)
+            self._journal = Journal(str(self.folder), identity, RUN_SUFFIX if launch.shared else "")
         except OSError as error:
             raise FtprofError(
                 f"run directory {folder} is unusable ({error.strerror or error}); give another with --run-dir",
@@ -79,6 +99,7 @@ class Run:
             unwatched=[],
             command=list(command),
             policy_inputs=dict(policy_inputs),
+            **({} if launch == Launch(shared=False) else {"launch": launch.to_json()}),
         )
         if not written:
             self.abandon()
@@ -86,19 +107,6 @@ class Run:
         # There already, so that a process can say that it cannot make a journal in the folder.
         with contextlib.suppress(OSError):
             os.close(os.open(self.folder / FAILURES, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
-
-    def _refuse_an_ended_run(self) -> None:
-        """A directory is shared by the nodes of one run; a second run in it would be added to the first."""
-        for path in self.folder.glob(JOURNALS):
-            try:
-                journal = read_journal(path)
-            except UntrustedInput as error:
-                raise FtprofError(f"{error.message}; give a fresh run directory", EXIT_REFUSED) from error
-            if journal is not None and journal.header["role"] == "run" and journal.end is not None:
-                raise FtprofError(
-                    f"run directory {self.folder} holds a run that has ended; give a fresh one with --run-dir",
-                    EXIT_REFUSED,
-                )
 
     def environment(self, environment: Mapping[str, str], subscribe: bool = False) -> dict[str, str]:
         """What the command gets: unchanged but for the methods' own variables."""
@@ -141,11 +149,28 @@ class Run:
         """Put into the record that, and why, the meter did not do all that was asked of it."""
         self._journal.write("problem", what=what, time_us=now_us())
 
-    def finish(self, exit_code: int) -> Record:
-        """End the journal and make the record. Raises ``UntrustedInput`` where a journal does not verify."""
+    def tick(self) -> None:
+        """To be called every second or so while the command runs."""
+        if self.shared is not None:
+            self.shared.touch(Path(self._journal.path))
+
+    def suspended(self) -> None:
+        """ftprof is about to be stopped, as its command was."""
+
+    def end(self, exit_code: int) -> None:
+        """The command has ended: end the journal."""
         for what in self._wait_for_stragglers():
             self.note_problem(what)
         self._journal.write("end", reason="the command ended", exit_code=exit_code, time_us=now_us())
+        if self.shared is not None:
+            settled(Path(self._journal.path))
+
+    def turn(self) -> tuple[Part, ...]:
+        """Of a shared run that has ended: the others that go on. Nobody: the record is to be written now."""
+        return () if self.shared is None else self.shared.turn(Path(self._journal.path).name)
+
+    def record(self) -> Record:
+        """The record of all that is in the directory. Raises ``UntrustedInput`` where a journal does not verify."""
         return merge_journals(self.folder)
 
     def _wait_for_stragglers(self) -> list[str]:

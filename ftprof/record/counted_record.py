@@ -93,10 +93,10 @@ def _cells(rows: Iterable[EstimateRow]) -> dict[Cell, tuple[int, int]]:
 
 
 def _unbounded(meters: list[Journal], others: list[Journal]) -> list[str]:
-    reasons = [f"{journal.identity}: {what}" for journal in [*meters, *others] for what in journal.problems]
-    reasons += [f"{journal.identity}: {what}" for journal in meters for what in journal.unseen]
+    reasons = [f"{journal.who}: {what}" for journal in [*meters, *others] for what in journal.problems]
+    reasons += [f"{journal.who}: {what}" for journal in meters for what in journal.unseen]
     reasons += [
-        f"{journal.identity} was killed or is still running, before it had said on which GPU it counts"
+        f"{journal.who} was killed or is still running, before it had said on which GPU it counts"
         for journal in meters
         if journal.end is None and not journal.contexts
     ]
@@ -107,7 +107,7 @@ def _blind_processes(meters: list[Journal], others: list[Journal]) -> list[str]:
     """Processes whose operators ran on a GPU although none of their contexts was counted."""
     seen = {journal.identity for journal in meters if journal.contexts}
     return [
-        f"{journal.identity} ran operators on {cell.device}, but its counters were not read"
+        f"{journal.who} ran operators on {cell.device}, but its counters were not read"
         for journal in others
         if journal.identity not in seen
         for cell in list(journal.counts)[:1]

@@ -21,6 +21,7 @@ from ftprof.record.fields import (
     parse_text,
     parse_whole,
 )
+from ftprof.record.launch import Launch
 from ftprof.record.timeline import Timeline
 
 JOURNAL_SCHEMA = "ftprof.journal/1"
@@ -104,6 +105,17 @@ class Journal:
         """The process that wrote this journal."""
         header = self.header
         return ProcessIdentity(header["host"], header["boot"], header["pid"], header["start_ticks"])
+
+    @property
+    def who(self) -> str:
+        """The process for a person, with its rank where it has one."""
+        rank = self.header["rank"] or {}
+        return f"{self.identity} (rank {rank['rank']})" if "rank" in rank else str(self.identity)
+
+    @property
+    def launch(self) -> Launch | None:
+        """Of a run's journal: what the launcher that started it says."""
+        return Launch.from_json(self.header["launch"]) if "launch" in self.header else None
 
     @property
     def flops(self) -> int:
@@ -190,6 +202,8 @@ def _begin(path: Path, line: dict[str, Any]) -> Journal:
             parse_text(word)
         parse_object(line["policy_inputs"])
         parse_text(line["software"]["ftprof"])
+        if "launch" in line:
+            Launch.from_json(line["launch"])
     return Journal(path, line, last_us=line["time_us"], devices=devices)
 
 

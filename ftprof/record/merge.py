@@ -16,7 +16,14 @@ from ftprof.record.interval import Interval
 from ftprof.record.journal import Cell, Journal, ProcessIdentity, UncountedWork
 from ftprof.record.journal_readers import read_all
 from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info
-from ftprof.record.reasons import killed_commands, run_problems, runs_not_ended
+from ftprof.record.reasons import (
+    killed_commands,
+    parts_missing,
+    ranks_elsewhere,
+    ranks_missing,
+    run_problems,
+    runs_not_ended,
+)
 from ftprof.record.record import ProcessRecord, Record, RunInfo
 from ftprof.record.run_files import FAILURES, RunFiles, is_journal
 from ftprof.record.timeline import Timeline, added
@@ -54,6 +61,8 @@ def merge_files(folder: Path, files: Mapping[str, bytes], now_us: int | None = N
         if j is None
     ]
     lost += _failures(files) + run_problems(runs)
+    lost += parts_missing(journal.launch for journal in runs if journal.launch is not None)
+    lost += ranks_missing(runs, processes)
     record = _record_of(runs, processes, lost, time.time_ns() // 1000 if now_us is None else now_us)
     return replace(record, reasons=(*record.reasons, *_notes(runs, processes)))
 
@@ -90,6 +99,7 @@ def _notes(runs: list[Journal], processes: list[Journal]) -> list[str]:
     notes = [journal.header["software"].get("no_counters", "") for journal in runs]
     notes = [f"no hardware counters: {note}" if note else "" for note in notes]
     notes += [journal.header["software"].get("cupti_warning", "") for journal in processes]
+    notes += ranks_elsewhere(runs, processes)
     return [note for note in dict.fromkeys(notes) if note]
 
 
@@ -185,12 +195,12 @@ def _analytic_record(
 
 
 def _process_reasons(journal: Journal) -> list[str]:
-    reasons = [f"{journal.identity}: {problem}" for problem in [*journal.problems, *journal.unseen]]
+    reasons = [f"{journal.who}: {problem}" for problem in [*journal.problems, *journal.unseen]]
     if journal.torn:
-        reasons.append(f"{journal.identity}: the last line of its journal is torn and was left out")
+        reasons.append(f"{journal.who}: the last line of its journal is torn and was left out")
     if journal.end is None and not reasons:
         reasons.append(
-            f"{journal.identity} was killed or is still running: what it did after its last window is not counted"
+            f"{journal.who} was killed or is still running: what it did after its last window is not counted"
         )
     return reasons
 

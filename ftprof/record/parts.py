@@ -23,6 +23,7 @@ def run_info(journal: Journal) -> RunInfo:
         exit_code=None if end is None else end["exit_code"],
         ftprof=header["software"]["ftprof"],
         head=journal.head,
+        launch=journal.launch,
     )
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from ftprof.record.counted import end_of, tail_of, uncounted_metrics
 from ftprof.record.counted_context import CountedContext
 from ftprof.record.journal import Journal, ProcessIdentity
+from ftprof.record.launch import Launch
 
 _LONG_US = 200_000
+_NAMED = 4
 COMMAND_DIED = "the command died of signal"
 
 
@@ -29,10 +33,86 @@ def killed_commands(runs: list[Journal]) -> list[str]:
 def runs_not_ended(runs: list[Journal]) -> list[str]:
     """Runs whose own ftprof did not see the end: when their processes ended is not known."""
     return [
-        f"the ftprof that wrapped the run on {journal.header['host']} was killed or is still running"
+        f"the ftprof that wrapped the run on {_place(journal)} was killed or is still running"
         for journal in runs
         if journal.end is None
     ]
+
+
+def parts_missing(launches: Iterable[Launch]) -> list[str]:
+    """Parts of a start that the launcher counts, and that wrote nothing into the directory that all share."""
+    starts: dict[tuple[str | None, str | None, int | None], list[Launch]] = {}
+    for launch in launches:
+        if launch.shared and launch.part is not None and launch.parts is not None:
+            starts.setdefault(launch.start, []).append(launch)
+    reasons = []
+    for (launcher, start, count), here in starts.items():
+        seen = {launch.part for launch in here if launch.part is not None}
+        if missing := _absent(range(count or 0), seen):
+            named = _some([here[0].named(part) for part in missing], (count or 0) - len(seen))
+            by = " ".join(word for word in (launcher, start) if word)
+            reasons.append(f"{named} (started by {by}) wrote nothing into the run directory: no ftprof began there")
+    return reasons
+
+
+def ranks_missing(runs: list[Journal], processes: list[Journal]) -> list[str]:
+    """Ranks that launchers' variables tell of, and that kept no journal; those of missing parts are named as such.
+
+    Where each part of a start keeps a record of its own they are in the others: ``ranks_elsewhere`` says so.
+    """
+    if not any(launch.shared for launch in _launches(runs)):
+        return []
+    begun: dict[int | None, set[int]] = {}
+    for launch in _launches(runs):
+        if launch.unit == "rank" and launch.part is not None:
+            begun.setdefault(launch.parts, set()).add(launch.part)
+    reasons = []
+    for size, seen in _worlds(processes).items():
+        here = sorted(begun[size]) if size in begun else range(size)
+        if missing := _absent(here, seen):
+            named = _some([f"rank {rank}" for rank in missing], len(here) - len(seen.intersection(here)))
+            reasons.append(f"{named} of {size} kept no journal: what was done there is not counted")
+    return reasons
+
+
+def ranks_elsewhere(runs: list[Journal], processes: list[Journal]) -> list[str]:
+    """A note, where a record holds some ranks of a world only."""
+    if any(launch.shared for launch in _launches(runs)):
+        return []
+    return [
+        f"{len(seen)} of {size} ranks are in this record; add the others' with ftprof merge, or share one --run-dir"
+        for size, seen in _worlds(processes).items()
+        if len(seen) < size
+    ]
+
+
+def _launches(runs: list[Journal]) -> Iterator[Launch]:
+    return (journal.launch for journal in runs if journal.launch is not None)
+
+
+def _worlds(processes: list[Journal]) -> dict[int, set[int]]:
+    """By the number of ranks: those that kept a journal. A restart may change the number."""
+    worlds: dict[int, set[int]] = {}
+    for journal in processes:
+        rank = journal.header["rank"] or {}
+        if "rank" in rank and rank["rank"] < rank.get("world_size", 0):
+            worlds.setdefault(rank["world_size"], set()).add(rank["rank"])
+    return dict(sorted(worlds.items()))
+
+
+def _absent(expected: Sequence[int], seen: set[int]) -> list[int]:
+    """The first few that were not seen: there may be any number."""
+    return list(islice((number for number in expected if number not in seen), _NAMED))
+
+
+def _some(names: list[str], count: int) -> str:
+    return ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")
+
+
+def _place(journal: Journal) -> str:
+    launch = journal.launch
+    part = "" if launch is None or launch.part is None else f" ({launch.named(launch.part)})"
+    return f"{journal.header['host']}{part}"
 
 
 def time_lost(meters: list[Journal], end_us: int) -> list[str]:
@@ -57,11 +137,11 @@ def ends_lost(meters: list[Journal], end_us: int) -> list[str]:
         if journal.end is None and journal.contexts:
             lost_us = max(tail_of(journal, context, end_us) for context in journal.contexts)
             reasons.append(
-                f"{journal.identity} was killed or is still running: the {duration(lost_us)} after its last window "
+                f"{journal.who} was killed or is still running: the {duration(lost_us)} after its last window "
                 "are not counted, and bounded by the peak"
             )
         if journal.torn:
-            reasons.append(f"{journal.identity}: the last line of its journal is torn and was left out")
+            reasons.append(f"{journal.who}: the last line of its journal is torn and was left out")
     return reasons
 
 

@@ -17,6 +17,7 @@ from ftprof.record.device_use import DeviceUse
 from ftprof.record.fields import parse_count, parse_list, parse_object, parse_optional_whole, parse_text, parse_whole
 from ftprof.record.interval import Interval
 from ftprof.record.journal import Cell, ProcessIdentity, UncountedWork, cell_of
+from ftprof.record.launch import Launch
 from ftprof.record.timeline import Timeline
 
 RECORD_SCHEMA = "ftprof.record/1"
@@ -93,7 +94,10 @@ class ProcessRecord:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """One ``ftprof wrap``: what it ran, when, and how that ended. Times in microseconds since the epoch."""
+    """One ``ftprof wrap``: what it ran, when, and how that ended. Times in microseconds since the epoch.
+
+    ``launch`` is what a launcher said of it, where one did.
+    """
 
     run: str
     command: tuple[str, ...]
@@ -103,6 +107,7 @@ class RunInfo:
     exit_code: int | None
     ftprof: str
     head: str = FIRST_HASH
+    launch: Launch | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As the record's schema has it."""
@@ -115,6 +120,7 @@ class RunInfo:
             "exit_code": self.exit_code,
             "ftprof": self.ftprof,
             "head": self.head,
+            **({} if self.launch is None else {"launch": self.launch.to_json()}),
         }
 
     @classmethod
@@ -129,6 +135,7 @@ class RunInfo:
             exit_code=None if data["exit_code"] is None else int(data["exit_code"]),
             ftprof=parse_text(data["ftprof"]),
             head=parse_text(data["head"]),
+            launch=Launch.from_json(data["launch"]) if "launch" in data else None,
         )
 
 

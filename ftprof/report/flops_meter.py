@@ -33,8 +33,6 @@ _NOT_IN_A_RECORD = {
     "tokens_processed": "ftprof counts operations, not tokens",
     "num_epochs": "ftprof does not see epochs",
     "gpu_rank": "the record is of all ranks",
-    "training_job_name": "the record does not hold the name of the job",
-    "training_id": "the record does not hold the name of the job",
     "recipe_config": "the record does not hold the recipe; the command is in it",
     "recipe_config_details": "the record does not hold the recipe; the command is in it",
     "instance_type": "the record does not hold the type of the instance",
@@ -86,8 +84,8 @@ def _fields(run: JudgedRun, verdict: Verdict, use: RunUse) -> dict[str, _Value]:
         "Flops_original": _base(run, base),
         "threshold_type": _Value(THRESHOLD_TYPES[verdict.scenario]),
         "threshold_value": _Value(scientific(verdict.threshold_flops)),
-        "training_job_name": unknown("training_job_name"),
-        "training_id": unknown("training_id"),
+        "training_job_name": _job(run),
+        "training_id": _job(run, id_only=True),
         "recipe_config": unknown("recipe_config"),
         "recipe_config_details": unknown("recipe_config_details"),
         "gpu_name": _gpu_name(run, use),
@@ -165,6 +163,15 @@ def _world_size(run: JudgedRun) -> _Value:
     if len({process.identity for process in run.record.processes}) == 1:
         return _Value(1)
     return _Value(None, "no process stated a number of ranks; ftprof.gpus is the number of GPUs")
+
+
+def _job(run: JudgedRun, id_only: bool = False) -> _Value:
+    """The SageMaker training job; its id is what follows the last hyphen of its name."""
+    names = {part.launch.job for part in run.record.runs if part.launch is not None and part.launch.job is not None}
+    if len(names) != 1:
+        return _Value(None, "the record names several jobs" if names else "the run was no training job of SageMaker")
+    name = plain(names.pop())
+    return _Value(name.rpartition("-")[2] if id_only else name)
 
 
 def _base(run: JudgedRun, base: Fraction | None) -> _Value:

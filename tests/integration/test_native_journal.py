@@ -225,14 +225,26 @@ def test_identity_is_that_of_the_hook(program: str, tmp_path: Path, name: str) -
     assert line["rank"] is None
 
 
+SRUN = {
+    "SLURM_PROCID": "1", "SLURM_LOCALID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_NODEID": "1",
+    "SLURM_STEP_NUM_NODES": "2",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "variables",
     [
-        {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "8"},
-        {"RANK": "", "SLURM_PROCID": "007", "SLURM_NTASKS": "-2", "PMI_SIZE": "4"},
+        {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "GROUP_RANK": "1", "GROUP_WORLD_SIZE": "2"},
+        {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "CROSS_RANK": "1", "CROSS_SIZE": "2"},
+        {"RANK": "", "SLURM_PROCID": "007", "SLURM_STEP_NUM_TASKS": "-2", "PMI_SIZE": "4"},
         {"OMPI_COMM_WORLD_LOCAL_RANK": "2", "OMPI_COMM_WORLD_RANK": "1.5"},
         {"RANK": "nine", "LOCAL_RANK": " 1", "WORLD_SIZE": "1e3"},
-        {"PMI_RANK": "0"},
+        {"RANK": "9007199254740992", "MV2_COMM_WORLD_RANK": "1", "MV2_COMM_WORLD_SIZE": "2"},
+        {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4", **SRUN},
+        {"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALRANKID": "0", **SRUN},
+        {"PMI_RANK": "1", "PMI_SIZE": "4", **SRUN},
+        {"PMIX_RANK": "5", **SRUN},
+        {"PMIX_RANK": "5"},
     ],
 )
 def test_rank_is_that_of_the_hook(program: str, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
@@ -242,7 +254,7 @@ def test_rank_is_that_of_the_hook(program: str, monkeypatch: pytest.MonkeyPatch,
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     done = subprocess.run([program, "identity"], capture_output=True, check=True, timeout=60)
-    assert json.loads(done.stdout)["rank"] == hook._rank()
+    assert json.loads(done.stdout)["rank"] == hook.rank_of(environment)
 
 
 # ---------------------------------------------------------------- reading what it wrote

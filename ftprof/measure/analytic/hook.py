@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -1048,8 +1048,8 @@ def now_us() -> int:
 class Journal:
     """One process's append-only, hash-chained file. A line is written with one call, so only a last one tears."""
 
-    def __init__(self, folder: str, identity: dict[str, Any]) -> None:
-        name = "{host}-{boot:.8}-{pid}-{start_ticks}.journal".format(**identity)
+    def __init__(self, folder: str, identity: dict[str, Any], suffix: str = "") -> None:
+        name = "{host}-{boot:.8}-{pid}-{start_ticks}".format(**identity) + f"{suffix}.journal"
         self.path = os.path.join(folder, re.sub(r"[^A-Za-z0-9._-]", "_", name))
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(self.path, flags, 0o644)
@@ -1314,26 +1314,58 @@ def header_of(run_id: str, identity: dict[str, Any], unwatched: list[str] | None
         **identity,
         "parent_pid": os.getppid(),
         "time_us": now_us(),
-        "rank": _rank(),
+        "rank": rank_of(os.environ),
         "software": software,
         "devices": [{"device": "cpu", "name": _processor_name()}],
         "unwatched": unwatched or [],
     }
 
 
-def _rank() -> dict[str, int] | None:
-    """The rank that a launcher gave this process, from its variables; None where there is none."""
-    names = {
-        "rank": ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK"),
-        "local_rank": ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK"),
-        "world_size": ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"),
-    }
-    found = {}
-    for key, variables in names.items():
-        value = next((os.environ[v] for v in variables if os.environ.get(v, "").isdecimal()), None)
-        if value is not None:
-            found[key] = int(value)
+# Each launcher's variables for the first five of _RANK_KEYS, the nearest to the process first: an mpirun inside a SLURM
+# allocation starts its daemons by srun, whose SLURM_PROCID the ranks inherit. csrc/journal/process_identity.cpp has the
+# same table. From: torchrun, docs.pytorch.org/docs/stable/elastic/run.html (accelerate launch runs it); DeepSpeed,
+# deepspeed/launcher/launch.py (CROSS_RANK is its node); Open MPI, docs.open-mpi.org/en/v5.0.x/tuning-apps/
+# environment-var.html (whose OMPI_COMM_WORLD_NODE_RANK is a rank within a node, no node's number); MVAPICH2's user
+# guide, mpirun_rsh; MPICH's Hydra (PMI_*) and Intel MPI (MPI_LOCALRANKID); srun(1), output environment variables, of
+# which a batch script without srun has SLURM_PROCID and SLURM_NTASKS too, but no SLURM_STEP_*; PMIx, of any starter.
+_RANK_KEYS = ("rank", "local_rank", "world_size", "node", "nodes")
+_RANK_VARIABLES: tuple[tuple[tuple[str, ...], ...], ...] = (
+    (
+        ("RANK",), ("LOCAL_RANK",), ("WORLD_SIZE",),
+        ("GROUP_RANK", "CROSS_RANK", "NODE_RANK"), ("GROUP_WORLD_SIZE", "CROSS_SIZE"),
+    ),
+    (("OMPI_COMM_WORLD_RANK",), ("OMPI_COMM_WORLD_LOCAL_RANK",), ("OMPI_COMM_WORLD_SIZE",), (), ()),
+    (("MV2_COMM_WORLD_RANK",), ("MV2_COMM_WORLD_LOCAL_RANK",), ("MV2_COMM_WORLD_SIZE",), (), ()),
+    (("PMI_RANK",), ("MPI_LOCALRANKID", "PMI_LOCAL_RANK"), ("PMI_SIZE",), (), ()),
+    (
+        ("SLURM_PROCID",), ("SLURM_LOCALID",), ("SLURM_STEP_NUM_TASKS",),
+        ("SLURM_NODEID",), ("SLURM_STEP_NUM_NODES",),
+    ),
+    (("PMIX_RANK",), (), (), (), ()),
+)  # fmt: skip
+_LARGEST_WHOLE = 2**53 - 1  # as the journal's schema has it
+
+
+def rank_of(environment: Mapping[str, str]) -> dict[str, int] | None:
+    """The rank that a launcher gave this process, with its world and node; None where there is none.
+
+    What the nearest launcher does not tell comes from another one that gives the same rank of as many.
+    """
+    found: dict[str, int] = {}
+    for variables in _RANK_VARIABLES:
+        row = {}
+        for position, names in enumerate(variables):
+            number = next((n for n in map(environment.get, names) if _is_whole(n)), None)
+            if number is not None:
+                row[_RANK_KEYS[position]] = int(number)
+        same = "world_size" in row and all(row[key] == found.get(key) for key in ("rank", "world_size") if key in row)
+        if "rank" in row and (not found or same):
+            found = {**row, **found}
     return found or None
+
+
+def _is_whole(text: str | None) -> bool:
+    return text is not None and text.isascii() and text.isdecimal() and int(text) <= _LARGEST_WHOLE
 
 
 def _processor_name() -> str:
