@@ -17,6 +17,7 @@ from ftprof.record.journal import Cell, Journal, ProcessIdentity, UncountedWork
 from ftprof.record.journal_readers import read_all
 from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info
 from ftprof.record.reasons import (
+    is_part,
     killed_commands,
     parts_missing,
     ranks_elsewhere,
@@ -63,8 +64,10 @@ def merge_files(folder: Path, files: Mapping[str, bytes], now_us: int | None = N
     lost += _failures(files) + run_problems(runs)
     lost += parts_missing(journal.launch for journal in runs if journal.launch is not None)
     lost += ranks_missing(runs, processes)
+    elsewhere = ranks_elsewhere(runs, processes)
+    lost += [] if is_part(runs) else elsewhere
     record = _record_of(runs, processes, lost, time.time_ns() // 1000 if now_us is None else now_us)
-    return replace(record, reasons=(*record.reasons, *_notes(runs, processes)))
+    return replace(record, reasons=(*dict.fromkeys((*record.reasons, *_notes(runs, processes), *elsewhere)),))
 
 
 def _record_of(runs: list[Journal], processes: list[Journal], lost: list[str], now_us: int) -> Record:
@@ -99,7 +102,6 @@ def _notes(runs: list[Journal], processes: list[Journal]) -> list[str]:
     notes = [journal.header["software"].get("no_counters", "") for journal in runs]
     notes = [f"no hardware counters: {note}" if note else "" for note in notes]
     notes += [journal.header["software"].get("cupti_warning", "") for journal in processes]
-    notes += ranks_elsewhere(runs, processes)
     return [note for note in dict.fromkeys(notes) if note]
 
 

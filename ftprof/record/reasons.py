@@ -76,14 +76,20 @@ def ranks_missing(runs: list[Journal], processes: list[Journal]) -> list[str]:
 
 
 def ranks_elsewhere(runs: list[Journal], processes: list[Journal]) -> list[str]:
-    """A note, where a record holds some ranks of a world only."""
+    """That a record which shares no directory holds some ranks of a world only."""
     if any(launch.shared for launch in _launches(runs)):
         return []
     return [
-        f"{len(seen)} of {size} ranks are in this record; add the others' with ftprof merge, or share one --run-dir"
+        f"{len(seen)} of {size} ranks are in this record; share one --run-dir, or add the others' with ftprof merge"
         for size, seen in _worlds(processes).items()
         if len(seen) < size
     ]
+
+
+def is_part(runs: list[Journal]) -> bool:
+    """Whether a launcher started these as parts of something larger, of which each is all that it should be."""
+    launches = list(_launches(runs))
+    return bool(launches) and all(launch.part is not None for launch in launches)
 
 
 def _launches(runs: list[Journal]) -> Iterator[Launch]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import FTPROF, REPOSITORY, clean_environment, ftprof
+from conftest import FTPROF, REPOSITORY, clean_environment
 
 SCRIPT = REPOSITORY / "scripts" / "gpu_ci_check"
 ACTION = REPOSITORY / ".github" / "actions" / "ftprof-check" / "action.yml"
@@ -216,7 +216,6 @@ def test_without_an_ftprof(tmp_path: Path) -> None:
     assert "--ftprof" in done.stderr
 
 
-@pytest.mark.skipif("selftest" not in ftprof("--help").stdout, reason="this ftprof has no selftest command")
 def test_with_the_selftest_that_ships(runner: Runner) -> None:
     runner.program.unlink()
     done = runner.check_python(WORK)

@@ -158,13 +158,26 @@ def test_a_part_that_was_killed_is_named_with_its_rank(tmp_path: Path) -> None:
     assert "the ftprof that wrapped the run on h (rank 1 of 2) was killed or is still running" in reasons
 
 
-def test_a_record_of_some_ranks_notes_the_others(tmp_path: Path) -> None:
-    """Where each node keeps a record of its own, for ``ftprof merge``: that is not incomplete."""
-    run_journal(tmp_path)
+@pytest.mark.parametrize(
+    ("launch", "complete"),
+    [
+        (Launch(False, "SLURM", "job 7 step 0", 3, 8), True),  # srun ftprof wrap: each keeps a record of its own
+        (None, False),  # ftprof wrap -- mpirun: seven ranks ran elsewhere
+        (Launch(False), False),
+    ],
+)
+def test_a_record_of_some_ranks_names_the_others(tmp_path: Path, launch: Launch | None, complete: bool) -> None:
+    """One that a launcher started as a part holds all of its part; one around a launcher lacks what that started."""
+    if launch is None:
+        run_journal(tmp_path)
+    else:
+        part(tmp_path, 3, launch)
     rank(tmp_path, 3, 8)
     record = merge_journals(tmp_path)
-    assert (record.complete, record.interval.high) == (True, 5)
-    assert record.reasons[0].startswith("1 of 8 ranks are in this record")
+    assert (record.complete, record.interval.high) == (complete, 5 if complete else None)
+    assert [reason for reason in record.reasons if "ranks are in this record" in reason] == [
+        "1 of 8 ranks are in this record; share one --run-dir, or add the others' with ftprof merge"
+    ]
 
 
 # ---------------------------------------------------------------- who writes
