@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ftprof.record.explanation import explain
+from ftprof.record.spans import Metric
 
 FLOATING, CUDA_CORE, INSTRUCTIONS = "floating", "cuda-core", "instructions"
 TENSOR_ROLES = ("base", "rotating")
@@ -23,21 +24,6 @@ class NotCounted(Exception):
         self.why = why
         self.remedy = remedy
         self.everywhere = everywhere
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric of a group, named without its rollup."""
-
-    name: str
-    precision: str
-    kind: str
-    weight: int
-
-    @property
-    def precisions(self) -> frozenset[str]:
-        """What it counts: one counter may hold several."""
-        return frozenset(self.precision.split("_"))
 
 
 @dataclass(frozen=True)
@@ -58,7 +44,7 @@ class Counts:
         """Operations of the tensor cores that were counted under other precisions, by them."""
         found: Counter[str] = Counter()
         for metric, count in self.rows:
-            if metric.kind == FLOATING and count and precision not in metric.precisions:
+            if metric.kind == FLOATING and count and precision not in precisions_of(metric):
                 found[metric.precision] += count
         return dict(found)
 
@@ -94,7 +80,7 @@ class Counters:
     def tensor_precisions(self) -> frozenset[str]:
         """Of which floating-point operations of the tensor cores the chip has counters."""
         metrics = [metric for role, group in self._groups if role in TENSOR_ROLES for metric in group]
-        return frozenset().union(*(metric.precisions for metric in metrics if metric.kind == FLOATING))
+        return frozenset().union(*(precisions_of(metric) for metric in metrics if metric.kind == FLOATING))
 
     def count(self, roles: Sequence[str], work: Callable[[], None], wait: Callable[[], None]) -> Counts:
         """Do the work in a window of each group of these roles. Raises ``NotCounted``, and what ``work`` raises."""
@@ -121,6 +107,11 @@ class Counters:
             except self._error as error:
                 raise _not_counted(error) from error
         return counts
+
+
+def precisions_of(metric: Metric) -> frozenset[str]:
+    """What it counts: one counter may hold several."""
+    return frozenset(metric.precision.split("_"))
 
 
 def _metric(row: Mapping[str, Any]) -> Metric:

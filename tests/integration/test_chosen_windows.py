@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import REPOSITORY
-from cuda_standins import BF16, FFMA, FP16, TF32, Standins, build
+from cuda_standins import BF16, FFMA, FP16, TF32, Standins
 
 KERNELS = {name: {metric: 1000 + i, "duration_us": 50} for i, (name, metric) in enumerate(
     {"bf16": BF16, "fp16": FP16, "tf32": TF32, "ffma": FFMA}.items()
@@ -43,11 +43,6 @@ def refused(act):
     except _native.CuptiError as error:
         return [error.call, error.code, error.name]
 """
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import FTPROF, REPOSITORY
 from counted_runs import is_honest
-from cuda_standins import BF16, FFMA, FP16, Standins, build
+from cuda_standins import BF16, FFMA, FP16, Standins
 
 FLOPS = 1_000_000
 DEVICE = {"uuid": "GPU-00000000-0000-0000-0000-000000000001"}
@@ -40,11 +40,6 @@ def told(run):
     return {"flops": run.flops, "low": run.interval.low, "high": run.interval.high, "method": run.method,
             "complete": run.complete, "reasons": run.reasons, "by_precision": run.by_precision}
 """
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory)
 
 
 @pytest.fixture

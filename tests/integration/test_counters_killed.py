@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from conftest import FTPROF, ftprof
 from counted_runs import GEMM, SCRIPT, descendants, environment, is_honest, operations
-from cuda_standins import BF16, Standins, build
+from cuda_standins import BF16, Standins
 from injection_runs import BASE_ONLY
 
 SECONDS = 0.9
@@ -30,11 +30,6 @@ PROCESSES = 3
 SHARED = {**SCRIPT, "kernels": {"gemm": {**GEMM, BF16: GEMM[BF16] // PROCESSES}}}
 ONE = ("--kernels", "gemm:1800", "--seconds", str(SECONDS))
 SEVERAL = (*ONE, "--processes", str(PROCESSES))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory)
 
 
 @dataclass

@@ -32,7 +32,7 @@ from counted_runs import (
     is_honest,
     wrapped,
 )
-from cuda_standins import Standins, build
+from cuda_standins import Standins
 
 from ftprof.record import explanation
 from ftprof.record.explanation import explain
@@ -100,11 +100,6 @@ class Case:
     def __str__(self) -> str:
         moment = "mid-run" if self.in_the_middle else "start"
         return f"{self.call}-{self.code}-{moment}{'-on' if self.from_then_on else ''}"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory)
 
 
 @pytest.fixture

@@ -20,18 +20,13 @@ from typing import Any
 import pytest
 from conftest import FTPROF
 from counted_runs import CountedRun, environment, is_honest
-from cuda_standins import BF16, FFMA, FP16, TF32, Standins, build
+from cuda_standins import BF16, FFMA, FP16, TF32, Standins
 from injection_runs import BASE_ONLY, SLOTS, beside_truth, program, python, readings, run, windows
 
 GEMM = {BF16: 2**31 + 1, "duration_us": 400}
 SCRIPT: dict[str, Any] = {"kernels": {"gemm": GEMM}, "trace": "cupti"}
 WORK = ("--kernels", "gemm:1000", "--seconds", "0.5")
 COMPILER = shutil.which("cc") or shutil.which("gcc")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from counted_runs import CountedRun, is_honest
-from cuda_standins import BF16, Standins, build
+from cuda_standins import BF16, Standins
 from injection_runs import beside_truth, program, python, run, windows
 from nvml_standin import Standin as Nvml
 from nvml_standin import nvml_library, standin
@@ -25,11 +25,6 @@ SCRIPT: dict[str, Any] = {
 }
 # 80 % of the time of each device in each process.
 LAUNCHES = ("--threads", "4", "--devices", "0,1", "--kernels", "gemm:8000", "--seconds", "2", "--rounds", "200")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory)
 
 
 @pytest.fixture

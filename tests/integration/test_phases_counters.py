@@ -8,15 +8,10 @@ from pathlib import Path
 
 import pytest
 from counted_runs import SCRIPT, CountedRun
-from cuda_standins import Standins, build
+from cuda_standins import Standins
 from injection_runs import PRELUDE, run
 
 pytest.importorskip("torch", reason="phases are those of torch's operators")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory)
 
 
 @pytest.fixture

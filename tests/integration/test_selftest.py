@@ -15,7 +15,7 @@ from typing import Any
 import jsonschema
 import pytest
 from conftest import FTPROF, REPOSITORY
-from cuda_standins import BF16, FP16, TF32, Standins, build
+from cuda_standins import BF16, FP16, TF32, Standins
 
 from ftprof.record import schemas
 from ftprof.selftest.known_kernels import BLOCKS, KNOWN_KERNELS, THREADS
@@ -55,11 +55,6 @@ def kernels(
             edge = EDGES.get(precision, 1000)
             found[f"{library}_{precision}_{edge}"] = {metric: 2 * edge**3 + 1000, "duration_us": 20}
     return found
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory)
 
 
 class Machine:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from conftest import clean_environment
-from cuda_standins import BF16, CYCLES, FFMA, FP16, TF32, Answer, Standins, build
+from cuda_standins import BF16, CYCLES, FFMA, FP16, TF32, Answer, Standins
 
 GEMM = {BF16: 1001, "cycles": 7, "duration_us": 100}
 VIRTUAL: dict[str, Any] = {"time": "virtual", "kernels": {"gemm": GEMM, "axpy": {FFMA: 10, "duration_us": 20}}}
@@ -28,11 +28,6 @@ CONFIGURED = (*ENABLED, "size 2", "image", "config 2")
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 
 INVALID_PARAMETER, INVALID_CONTEXT, INVALID_OPERATION, NOT_INITIALIZED = 1, 3, 7, 15
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory)
 
 
 @pytest.fixture

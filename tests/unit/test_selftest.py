@@ -15,8 +15,9 @@ import pytest
 
 from ftprof.errors import UntrustedInput
 from ftprof.record import schemas
+from ftprof.record.spans import Metric
 from ftprof.report.selftest_text import selftest_lines
-from ftprof.selftest.counts import Counts, Metric
+from ftprof.selftest.counts import Counts
 from ftprof.selftest.known_kernels import INSTRUCTIONS, KERNELS, KNOWN_KERNELS, SOURCE, kernels_of
 from ftprof.selftest.machine_code import binary_for
 from ftprof.selftest.products import ALIGNED, UNALIGNED, UNALIGNED_ELSE, padded
