@@ -53,7 +53,7 @@ class Run(Result):
         self._counted: InProcessRun = InProcessRun(choice.inputs.to_json())
         super().__init__(self._counted.record, choice)
         self._lapped = 0
-        self._lapping = threading.Lock()
+        self._lapping = threading.RLock()  # a signal handler may take a lap in the midst of one
         self._running = False
         self._process = os.getpid()
 
@@ -95,7 +95,7 @@ class Run(Result):
     def lap(self) -> int | None:
         """The operations since the last lap, or since the block began: an exact integer, ``None`` as ``flops`` is.
 
-        All laps together are ``flops``. It waits for no GPU: with hardware counters a lap ends with the last window
+        All laps together are ``flops``, or more where an extrapolation was revised downwards. It waits for no GPU: with hardware counters a lap ends with the last window
         that is closed (0.1 s to some seconds long) and holds what is extrapolated so far, so take it over many steps.
         """
         with self._lapping:

@@ -130,7 +130,7 @@ bool Watcher::WaitForDriver() {
         devices_[ordinal].trouble = driver_failure_;
       }
       driver_failure_.reset();
-      return count > 0;
+      return count > 0 && again;  // at the end nothing is begun any more
     } catch (const CuptiError& error) {
       if (error.code() == CUDA_ERROR_NO_DEVICE) return false;
       if (error.code() != CUDA_ERROR_NOT_INITIALIZED) driver_failure_ = error;

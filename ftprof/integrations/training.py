@@ -1,19 +1,21 @@
 """The count of a training that may stop and go on from a checkpoint, as the callbacks of training libraries keep it.
 
-Nothing of it raises into the training. With several ranks every method that is called a collective must be called by
-all of them, and a rank whose own count fails takes part all the same.
+Nothing of it raises into the training. With several ranks every method that is called a collective is to be called by
+all of them, and a rank whose own count fails takes part all the same; one that does not is waited for once (Exchange).
 """
 
 from __future__ import annotations
 
 import atexit
 import functools
+import itertools
+import json
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ftprof.counting import Count, Run, say_once
 from ftprof.errors import FtprofError, UntrustedInput
@@ -28,21 +30,21 @@ from ftprof.integrations.earlier_runs import (
     runs_folder,
     unsure,
 )
-from ftprof.measure.ranks import gather, gather_records, initialised, sums_over_ranks
+from ftprof.integrations.exchange import Exchange
+from ftprof.measure.ranks import initialised
+from ftprof.record.canonical import canonical
 from ftprof.record.interval import NOTHING_COUNTED, Interval
 from ftprof.record.journal import PHASES, Cell
 from ftprof.record.phase_amounts import operators_by_phase
 from ftprof.record.record import COUNTER_METHODS, Record, load_record, save_record
 from ftprof.result import Result
 
-if TYPE_CHECKING:
-    pass
-
 EXACT_IN_A_FLOAT = 1 << 53
 _KEEP_EVERY_S = 30.0  # what a killed process loses at most, where it logs as often
 _BEGUN_AGAIN = "the training was left by an exception and begun again; what its process did in between is counted too"
 _log = logging.getLogger("ftprof")
 _here: set[Training] = set()  # those that go on in this process, also where an exception left nothing else of them
+_numbers = itertools.count()
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
 
@@ -98,6 +100,7 @@ class Training:
         self._path: Path | None = None
         self._first_run = ""
         self._rank, self._ranks = 0, 1
+        self._exchange: Exchange | None = None
         self._problems: list[str] = []
         self._notes: list[str] = []
         self._alone = False
@@ -112,14 +115,14 @@ class Training:
     @property
     def spans_ranks(self) -> bool:
         """Whether figures of other ranks belong to the total and can be asked for."""
-        return self._ranks > 1 and not self._alone and initialised() is not None
+        return self._exchange is not None and not self._alone
 
     def result(self) -> Result:
         """What is known here without asking other ranks: all of it after the last collective."""
         if self._total is not None and not self.running:
             total = self._total
             return Result(lambda: total, self._choice)
-        so_far = self._with_earlier([(NOW, self._own())])
+        so_far = self._with_earlier(self._own())
         return Result(lambda: so_far, self._choice)
 
     def begin(self, folder: Path, path: Path, checkpoint: Record | None, problems: Sequence[str] = ()) -> None:
@@ -131,7 +134,7 @@ class Training:
         if self.running and (checkpoint is None or self._holds(checkpoint)):
             self._notes.append(_BEGUN_AGAIN)
             return
-        for other in [one for one in _here if one.running and one._folder == folder.absolute()]:
+        for other in [one for one in _here if one.running and (one is self or one._folder == folder.absolute())]:
             other._notes.append(_BEGUN_AGAIN)
             other.end_alone()
         distributed = initialised()
@@ -140,6 +143,7 @@ class Training:
         )
         self._folder, self._path, self._total, self._alone = folder.absolute(), path.absolute(), None, False
         self._problems, self._notes = [], []
+        self._exchange = self._met()
         self._earlier = self._agreed(self._started(), checkpoint, problems)
         self._logged = (time.monotonic(), 0 if self._run is None else self._before(self._run.method)[0])
         self._kept_s = time.monotonic()
@@ -177,13 +181,13 @@ class Training:
     def total(self) -> Record:
         """The record of all runs and ranks until now. A collective."""
         own = self._own()
-        ranks = [(NOW, own)]
-        if self.spans_ranks:
-            try:
-                ranks = gather_records(own)
-            except FtprofError as error:
-                self._leave(error.message)
-        self._total = self._with_earlier(ranks)
+        told = self._told(canonical(own.to_json()).decode(), _added_up)
+        if told is None:
+            self._total = self._with_earlier(own)
+        elif "record" in told:
+            self._total = self._with_earlier(Record.from_json(told["record"]))
+        else:
+            self._total = self._with_earlier(own, [told["problem"]])
         self._keep(own)
         return self._total
 
@@ -191,7 +195,7 @@ class Training:
         """The total as of the latest collective, or of this moment where there is one rank only."""
         if self.spans_ranks and self._total is not None:
             return self._total
-        return self._with_earlier([(NOW, self._own())])
+        return self._with_earlier(self._own())
 
     def end(self) -> Record:
         """Count no more; the final record of all runs and ranks, which is written too. A collective."""
@@ -256,17 +260,12 @@ class Training:
                 keep(self._folder, found)
         except Exception as problem:
             reasons.append(f"what earlier runs executed cannot be read whole: {problem!r:.300}")
-        if self.spans_ranks:
-            try:
-                answers = gather((None if found is None else found.to_json(), reasons, run))
-                kept, reasons, first = answers[0]
-                found = None if kept is None else Record.from_json(kept)
-                without = [rank for rank, answer in enumerate(answers) if answer[2] is None]
-                if without:
-                    self._leave(f"rank {without[0]} could not begin to count")
-                run = first or run
-            except FtprofError as error:
-                self._leave(error.message)
+        mine = {"found": None if found is None else found.to_json(), "reasons": reasons, "run": run}
+        if (told := self._told(json.dumps(mine), _agreement)) is not None:
+            found = None if told["found"] is None else Record.from_json(told["found"])
+            reasons, run = told["reasons"], told["run"] or run
+            if told["without"]:
+                self._leave(f"rank {told['without'][0]} could not begin to count")
         self._problems += reasons
         self._first_run = found.runs[0].run if found is not None and found.runs else run or ""
         return found
@@ -278,13 +277,8 @@ class Training:
         record = self._run._finished_record()
         return noted(going_on(record) if self._run.running else record, self._notes)
 
-    def _with_earlier(self, ranks: Sequence[tuple[str, Record]]) -> Record:
-        problems = list(self._problems)
-        try:
-            now = added(ranks)
-        except UntrustedInput as error:
-            problems.append(f"the ranks' figures cannot be added, this is one rank's: {error.message}")
-            now = ranks[0][1]
+    def _with_earlier(self, now: Record, problems: Sequence[str] = ()) -> Record:
+        problems = [*self._problems, *problems]
         whole = now
         if self._earlier is not None:
             try:
@@ -299,20 +293,40 @@ class Training:
         """Over all ranks; ``None`` where they count by different methods or cannot be asked."""
         if not self.spans_ranks:
             return list(own)
-        try:
-            sums = sums_over_ranks(own)
-        except FtprofError as error:
-            self._leave(error.message)
+        told = self._told(json.dumps([str(number) for number in own]), _summed)
+        if told is None:
             return None
+        sums = [int(text) for text in told]
         if sums[1] not in (0, self._ranks):
             say_once("the ranks count by different methods, so that their figures are not added in the logs")
             return None
         return sums
 
+    def _met(self) -> Exchange | None:
+        if self._ranks == 1:
+            return None
+        try:
+            return Exchange(next(_numbers))
+        except FtprofError as error:
+            self._leave(error.message)
+            return None
+
+    def _told(self, own: str, combine: Callable[[list[str]], str]) -> Any:
+        """What the first rank makes of what all ranks tell; ``None`` where this one counts alone."""
+        if self._exchange is None or self._alone:
+            return None
+        try:
+            return json.loads(self._exchange.combined(own, combine))
+        except FtprofError as error:
+            self._leave(error.message)
+            return None
+
     def _leave(self, why: str) -> None:
         """From now on this rank tells of itself only."""
         if self._ranks > 1 and not self._alone:
             self._alone = True
+            if self._exchange is not None:
+                self._exchange.leave()
             self._problems.append(f"other ranks' figures are not in it: {why}")
             say_once(f"ftprof's total does not hold what other ranks do from now on: {why}")
 
@@ -335,6 +349,30 @@ class Training:
         except OSError as error:
             say_once(f"{place} cannot be written, so that the work after a checkpoint may be lost: {error.strerror}")
         self._kept_s = time.monotonic()
+
+
+def _agreement(answers: list[str]) -> str:
+    """The first rank's findings, and which ranks could not begin."""
+    told = [json.loads(answer) for answer in answers]
+    without = [rank for rank, one in enumerate(told) if one["run"] is None]
+    return json.dumps({**told[0], "without": without})
+
+
+def _added_up(answers: list[str]) -> str:
+    """The ranks' records as one, or why they cannot be added."""
+    try:
+        records = [(f"rank {rank}", Record.from_json(json.loads(answer))) for rank, answer in enumerate(answers)]
+        return json.dumps({"record": added(records).to_json()})
+    except UntrustedInput as error:
+        return json.dumps({"problem": f"the ranks' figures cannot be added, this is one rank's: {error.message}"})
+    except (KeyError, TypeError, ValueError) as error:
+        return json.dumps({"problem": f"a rank's record cannot be read ({error!r:.100}); is its ftprof another one?"})
+
+
+def _summed(answers: list[str]) -> str:
+    """Exact integers, as text."""
+    columns = zip(*(map(int, json.loads(answer)) for answer in answers), strict=True)
+    return json.dumps([str(sum(column)) for column in columns])
 
 
 def _by_phase(record: Record) -> list[int]:

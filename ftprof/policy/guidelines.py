@@ -98,10 +98,16 @@ def guidelines_basis(executed: Amount, phases: Iterable[PhaseAmount], claims: Cl
 
 
 def figures_of(record: Record, claims: Claims) -> tuple[Amount, GuidelinesBasis]:
-    """A record's executed figure, and its guidelines-basis one."""
+    """A record's executed figure, and its guidelines-basis one.
+
+    A record that holds some parts of its start only has no upper end: what the others did counts too.
+    """
+    from ftprof.record.elsewhere import elsewhere
     from ftprof.record.phase_amounts import phase_amounts
 
     executed = Amount.measured(record.interval, record.method, record.reasons)
+    if others := elsewhere(record):
+        executed = replace(executed, high=None, reasons=(*others, *(r for r in record.reasons if r not in others)))
     return executed, guidelines_basis(executed, phase_amounts(record), claims)
 
 

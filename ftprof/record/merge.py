@@ -12,15 +12,14 @@ from ftprof.errors import UntrustedInput
 from ftprof.record.counted_record import SEE_MORE, add_counted_records, counted_record
 from ftprof.record.device_record import device_record
 from ftprof.record.device_use import DeviceUse, added_uses, device_uses
+from ftprof.record.elsewhere import with_notes
 from ftprof.record.interval import Interval
 from ftprof.record.journal import Cell, Journal, ProcessIdentity, UncountedWork
 from ftprof.record.journal_readers import read_all
 from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info
 from ftprof.record.reasons import (
-    is_part,
     killed_commands,
     parts_missing,
-    ranks_elsewhere,
     ranks_missing,
     run_problems,
     runs_not_ended,
@@ -64,10 +63,8 @@ def merge_files(folder: Path, files: Mapping[str, bytes], now_us: int | None = N
     lost += _failures(files) + run_problems(runs)
     lost += parts_missing(journal.launch for journal in runs if journal.launch is not None)
     lost += ranks_missing(runs, processes)
-    elsewhere = ranks_elsewhere(runs, processes)
-    lost += [] if is_part(runs) else elsewhere
     record = _record_of(runs, processes, lost, time.time_ns() // 1000 if now_us is None else now_us)
-    return replace(record, reasons=(*dict.fromkeys((*record.reasons, *_notes(runs, processes), *elsewhere)),))
+    return with_notes(replace(record, reasons=(*record.reasons, *_notes(runs, processes))))
 
 
 def _record_of(runs: list[Journal], processes: list[Journal], lost: list[str], now_us: int) -> Record:
@@ -113,8 +110,8 @@ def merge_records(records: Sequence[tuple[str, Record]]) -> Record:
     """
     _refuse_twice_at_once(records)
     if any(record.estimates for _, record in records):
-        return add_counted_records(records)
-    return _analytic_record(
+        return with_notes(add_counted_records(records))
+    added_up = _analytic_record(
         reasons=[f"{name}: {reason}" for name, record in records if not record.complete for reason in record.reasons],
         runs=tuple(run for _, record in records for run in record.runs),
         processes=tuple(process for _, record in records for process in record.processes),
@@ -126,6 +123,7 @@ def merge_records(records: Sequence[tuple[str, Record]]) -> Record:
         checks=(check for _, record in records for check in record.cross_checks),
         timelines=[record.timeline for _, record in records],
     )
+    return with_notes(added_up)
 
 
 def refuse_twice(named: Iterable[tuple[tuple[ProcessIdentity, str], str]]) -> None:

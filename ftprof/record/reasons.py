@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ftprof.record.counted import end_of, tail_of, uncounted_metrics
 from ftprof.record.counted_context import CountedContext
+from ftprof.record.elsewhere import worlds
 from ftprof.record.journal import Journal, ProcessIdentity
 from ftprof.record.launch import Launch
 
@@ -58,7 +59,7 @@ def parts_missing(launches: Iterable[Launch]) -> list[str]:
 def ranks_missing(runs: list[Journal], processes: list[Journal]) -> list[str]:
     """Ranks that launchers' variables tell of, and that kept no journal; those of missing parts are named as such.
 
-    Where each part of a start keeps a record of its own they are in the others: ``ranks_elsewhere`` says so.
+    Where each part of a start keeps a record of its own they are in the others: ``elsewhere`` says so.
     """
     if not any(launch.shared for launch in _launches(runs)):
         return []
@@ -67,7 +68,7 @@ def ranks_missing(runs: list[Journal], processes: list[Journal]) -> list[str]:
         if launch.unit == "rank" and launch.part is not None:
             begun.setdefault(launch.parts, set()).add(launch.part)
     reasons = []
-    for size, seen in _worlds(processes).items():
+    for size, seen in worlds(journal.header["rank"] for journal in processes).items():
         here = sorted(begun[size]) if size in begun else range(size)
         if missing := _absent(here, seen):
             named = _some([f"rank {rank}" for rank in missing], len(here) - len(seen.intersection(here)))
@@ -75,35 +76,8 @@ def ranks_missing(runs: list[Journal], processes: list[Journal]) -> list[str]:
     return reasons
 
 
-def ranks_elsewhere(runs: list[Journal], processes: list[Journal]) -> list[str]:
-    """That a record which shares no directory holds some ranks of a world only."""
-    if any(launch.shared for launch in _launches(runs)):
-        return []
-    return [
-        f"{len(seen)} of {size} ranks are in this record; share one --run-dir, or add the others' with ftprof merge"
-        for size, seen in _worlds(processes).items()
-        if len(seen) < size
-    ]
-
-
-def is_part(runs: list[Journal]) -> bool:
-    """Whether a launcher started these as parts of something larger, of which each is all that it should be."""
-    launches = list(_launches(runs))
-    return bool(launches) and all(launch.part is not None for launch in launches)
-
-
 def _launches(runs: list[Journal]) -> Iterator[Launch]:
     return (journal.launch for journal in runs if journal.launch is not None)
-
-
-def _worlds(processes: list[Journal]) -> dict[int, set[int]]:
-    """By the number of ranks: those that kept a journal. A restart may change the number."""
-    worlds: dict[int, set[int]] = {}
-    for journal in processes:
-        rank = journal.header["rank"] or {}
-        if "rank" in rank and rank["rank"] < rank.get("world_size", 0):
-            worlds.setdefault(rank["world_size"], set()).add(rank["rank"])
-    return dict(sorted(worlds.items()))
 
 
 def _absent(expected: Sequence[int], seen: set[int]) -> list[int]:

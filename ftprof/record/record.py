@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -344,7 +345,8 @@ def save_record(record: Record, path: Path, overwrite: bool) -> None:
     """
     content = record_bytes(record.to_json())
     target = Path(os.path.realpath(path)) if overwrite else path  # through a link, to the file that it names
-    beside = target.with_name(f".ftprof-{os.getpid()}")
+    # Random: processes of one id, on several nodes, may write into one shared folder.
+    beside = target.with_name(f".ftprof-{os.getpid()}-{secrets.token_hex(8)}")
     try:
         beside.write_bytes(content)
         if overwrite:

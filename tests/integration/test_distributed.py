@@ -251,3 +251,37 @@ def test_the_callback_of_hugging_face_adds_up_its_ranks_and_goes_on(tmp_path: Pa
     assert (written["flops"], written["high"]) == (str(first["flops"]), None)
     record = json.loads((tmp_path / "resumed" / "ftprof.json").read_text())
     assert (record["flops"], len(record["processes"])) == (str(whole), 4)
+
+
+def test_a_rank_without_the_callback_neither_breaks_the_training_nor_is_waited_for_twice(tmp_path: Path) -> None:
+    """Loggers are often given to the first rank only. A collective of the training would have to match on all ranks."""
+    found = run(
+        tmp_path,
+        """
+        import functools
+        from ftprof.integrations import exchange, training
+        from ftprof.integrations.hugging_face import FtprofCallback
+        training.Exchange = functools.partial(exchange.Exchange, patience_s=2)
+        CHANGES = {"eval_strategy": "steps", "eval_steps": 2, "ddp_backend": "gloo", "ddp_timeout": 20}
+
+        def rank(number, with_it):
+            callbacks = [FtprofCallback()] if number == with_it else []
+            trainer = hugging_face(Path(f"only-{with_it}"), callbacks, **CHANGES)
+            began = time.monotonic()
+            trainer.train()
+            sums = torch.tensor([number + 1])
+            dist.all_reduce(sums)
+            answer = {"seconds": time.monotonic() - began, "steps": trainer.state.global_step, "sum": sums.item()}
+            return {**answer, **(told(callbacks[0].result) if callbacks else {})}
+
+        found["first"] = in_ranks(2, lambda number: rank(number, 0))
+        found["second"] = in_ranks(2, lambda number: rank(number, 1))
+        """,
+    )
+    for with_it, answers in enumerate(found.values()):
+        assert [(answer["steps"], answer["sum"]) for answer in answers] == [(4, 3)] * 2
+        assert max(answer["seconds"] for answer in answers) < 18, "2 s for the one exchange in vain"
+        counted = answers[with_it]
+        assert counted["flops"] > 0
+        assert (counted["high"], counted["complete"]) == (None, False)
+        assert any("other ranks' figures are not in it" in reason for reason in counted["reasons"])

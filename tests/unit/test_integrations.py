@@ -127,7 +127,7 @@ def test_figures_of_another_method_are_named_and_not_added() -> None:
     count = ftprof.count()
     training = Training(count)
     training._earlier = sampled()
-    whole = training._with_earlier([("this run", part("now", 9, number=50))])
+    whole = training._with_earlier(part("now", 9, number=50))
     assert (whole.interval.low, whole.interval.high, whole.complete) == (100 * PETA, None, False)
     assert whole.reasons[0].startswith("24000000000000000000 FLOP that earlier runs counted (sampled) are not in it: ")
     assert [run.run for run in whole.runs] == [sampled().runs[0].run, "now"]

@@ -20,8 +20,11 @@ from ftprof.measure.analytic.hook import process_identity
 from ftprof.measure.launch import launch_of, sagemaker_output
 from ftprof.measure.run import default_record
 from ftprof.measure.shared_run import SharedRun
+from ftprof.policy.inputs import PolicyInputs
+from ftprof.policy.judged import judged
+from ftprof.policy.policy import load_policy
 from ftprof.record.launch import Launch
-from ftprof.record.merge import merge_journals
+from ftprof.record.merge import merge_journals, merge_records
 
 STEP = {
     "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "SLURM_LOCALID": "0", "SLURM_STEP_NUM_TASKS": "4",
@@ -158,26 +161,44 @@ def test_a_part_that_was_killed_is_named_with_its_rank(tmp_path: Path) -> None:
     assert "the ftprof that wrapped the run on h (rank 1 of 2) was killed or is still running" in reasons
 
 
+ELSEWHERE = "are in this record; share one --run-dir, or add the others' with ftprof merge"
+
+
 @pytest.mark.parametrize(
-    ("launch", "complete"),
+    ("launch", "said"),
     [
-        (Launch(False, "SLURM", "job 7 step 0", 3, 8), True),  # srun ftprof wrap: each keeps a record of its own
-        (None, False),  # ftprof wrap -- mpirun: seven ranks ran elsewhere
-        (Launch(False), False),
+        (Launch(False, "SLURM", "job 7 step 0", 3, 8), "1 of 8 ranks"),  # srun ftprof wrap
+        (Launch(False, "SLURM", "job 7 step 0", 0, 1), "1 of 8 ranks"),  # srun -n1 ftprof wrap -- deepspeed --hostfile
+        (Launch(False), "1 of 8 ranks"),  # ftprof wrap -- mpirun: seven ranks ran elsewhere
+        (None, "1 of 8 ranks"),  # ftprof.count() on one rank
     ],
 )
-def test_a_record_of_some_ranks_names_the_others(tmp_path: Path, launch: Launch | None, complete: bool) -> None:
-    """One that a launcher started as a part holds all of its part; one around a launcher lacks what that started."""
+def test_a_record_of_some_ranks_is_no_verdict_below(tmp_path: Path, launch: Launch | None, said: str) -> None:
+    """It is all of this part, and the figure of the whole has no upper end."""
     if launch is None:
         run_journal(tmp_path)
     else:
         part(tmp_path, 3, launch)
     rank(tmp_path, 3, 8)
     record = merge_journals(tmp_path)
-    assert (record.complete, record.interval.high) == (complete, 5 if complete else None)
-    assert [reason for reason in record.reasons if "ranks are in this record" in reason] == [
-        "1 of 8 ranks are in this record; share one --run-dir, or add the others' with ftprof merge"
-    ]
+    assert (record.complete, record.interval.high, record.reasons) == (True, 5, (f"{said} {ELSEWHERE}",))
+    verdicts = judged(record, PolicyInputs(), [load_policy("ec-2025")])[1]
+    assert verdicts[0].verdict == "undetermined"
+
+
+def test_parts_without_ranks_are_missed_too_and_not_any_more_once_they_are_added(tmp_path: Path) -> None:
+    records = []
+    for number in range(3):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        part(folder, number, Launch(False, "SageMaker", "job j", number, 3, "host", ("algo-1", "algo-2", "algo-3")))
+        journal(folder, 200 + number, window(5))
+        records.append((str(number), merge_journals(folder)))
+    assert records[0][1].reasons == (f"1 of 3 hosts {ELSEWHERE}",)
+    assert merge_records(records[:2]).reasons == (f"2 of 3 hosts {ELSEWHERE}",)
+    whole = merge_records(records)
+    assert (whole.complete, whole.reasons, whole.interval.high) == (True, (), 15)
+    assert judged(whole, PolicyInputs(), [load_policy("ec-2025")])[1][0].verdict == "below"
 
 
 # ---------------------------------------------------------------- who writes
