@@ -95,8 +95,9 @@ class Run(Result):
     def lap(self) -> int | None:
         """The operations since the last lap, or since the block began: an exact integer, ``None`` as ``flops`` is.
 
-        All laps together are ``flops``, or more where an extrapolation was revised downwards. It waits for no GPU: with hardware counters a lap ends with the last window
-        that is closed (0.1 s to some seconds long) and holds what is extrapolated so far, so take it over many steps.
+        All laps together are ``flops``, or more where an extrapolation was revised downwards. It waits for no GPU: with
+        hardware counters a lap ends with the last window that is closed (0.1 s to some seconds long) and holds what is
+        extrapolated so far, so take it over many steps.
         """
         with self._lapping:
             total = self.flops

@@ -175,7 +175,7 @@ def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: boo
 def _turn(run: Run, shared: SharedRun) -> tuple[Claim | None, str]:
     """The right to write the record of all parts, or who has it."""
     while True:
-        if going := run.turn():
+        if going := run.turn(lambda what: _say(f"ftprof: {what}")):
             return None, f"{names(going)} still {'goes' if len(going) == 1 else 'go'} on, and the last to end"
         claim = shared.claim()
         if claim is None:

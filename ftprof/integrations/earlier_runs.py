@@ -131,6 +131,8 @@ def _records_in(place: Path) -> tuple[list[Record], list[str]]:
         if taken.isdisjoint(runs):
             different.append(record)
             taken |= runs
+        elif not runs <= taken:
+            problems.append(f"a record with the runs {', '.join(sorted(runs))} shares some of them with another one")
     return different, problems
 
 

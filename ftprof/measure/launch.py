@@ -63,8 +63,9 @@ def _torch(environment: Environment) -> Launch | None:
         return None
     place = ":".join(environment[name] for name in ("MASTER_ADDR", "MASTER_PORT") if environment.get(name))
     run = environment.get("TORCHELASTIC_RUN_ID")  # "none" where the user gave no --rdzv-id
-    words = [word for word in (run if run != "none" else None, place) if word]
-    return _ranked(environment, "torch", " at ".join(words), attempt=environment.get("TORCHELASTIC_RESTART_COUNT"))
+    # With a run's id the address is no part of it: a restart may move the first rank, and with it address and port.
+    start = run if run and run != "none" else place
+    return _ranked(environment, "torch", start, attempt=environment.get("TORCHELASTIC_RESTART_COUNT"))
 
 
 def _open_mpi(environment: Environment) -> Launch | None:

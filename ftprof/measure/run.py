@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ftprof.measure.analytic.hook import Journal, now_us, process_identity
 from ftprof.measure.injection import with_counters
 from ftprof.measure.launch import current_host, sagemaker_output, training_job_name
 from ftprof.measure.methods import Methods
-from ftprof.measure.shared_run import RUN_SUFFIX, Part, SharedRun, settled
+from ftprof.measure.shared_run import RUN_SUFFIX, Part, SharedRun, first_line, settled
 from ftprof.record.counted_record import SEE_MORE
 from ftprof.record.journal import JOURNAL_SCHEMA, JOURNALS, read_journal
 from ftprof.record.launch import Launch
@@ -134,6 +134,8 @@ class Run:
             return
         counted = set()
         for path in self.folder.glob(JOURNALS):
+            if first_line(path).get("host") != os.uname().nodename:
+                continue  # its own ftprof sees that host's GPUs; to verify all of them takes long on a shared disk
             try:
                 journal = read_journal(path)
             except UntrustedInput:
@@ -165,9 +167,9 @@ class Run:
         if self.shared is not None:
             settled(Path(self._journal.path))
 
-    def turn(self) -> tuple[Part, ...]:
+    def turn(self, tell: Callable[[str], None]) -> tuple[Part, ...]:
         """Of a shared run that has ended: the others that go on. Nobody: the record is to be written now."""
-        return () if self.shared is None else self.shared.turn(Path(self._journal.path).name)
+        return () if self.shared is None else self.shared.turn(Path(self._journal.path).name, tell)
 
     def record(self) -> Record:
         """The record of all that is in the directory. Raises ``UntrustedInput`` where a journal does not verify."""

@@ -13,12 +13,13 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ftprof.errors import EXIT_REFUSED, FtprofError, UntrustedInput
+from ftprof.measure.run_processes import INITIAL_PID_NAMESPACE
 from ftprof.record.journal import JOURNALS, ProcessIdentity, read_journal
 from ftprof.record.launch import Launch
 from ftprof.record.reasons import parts_missing
@@ -29,6 +30,7 @@ SILENCE_S = 20.0
 LATE_S = 30.0
 _WRITING_S = 60.0
 _LOOK_S = 0.2
+_TELL_AFTER_S = 1.0
 _LONGEST_LINE = 65536
 _CLAIM = ".claim"
 
@@ -75,7 +77,9 @@ class SharedRun:
         own, other = self._launch, part.launch
         if own.part is None or other is None or other.part is None:
             return "a run that has ended" if part.ended else ""
-        if own.start != other.start:
+        # A restart of the workers (torchrun) may change how many there are.
+        same = own.attempt != other.attempt or own.parts == other.parts
+        if (own.launcher, own.id) != (other.launcher, other.id) or not same:
             return f"a run of another start ({' '.join(filter(None, (other.launcher, other.id))) or 'not known'})"
         if own.part == other.part and own.attempt <= other.attempt:
             return f"a run that has ended ({other.named(other.part)} is there)" if part.ended else f"{part} already"
@@ -83,7 +87,7 @@ class SharedRun:
 
     def _refuse_a_run_not_shared(self) -> None:
         for path in self.folder.glob(JOURNALS):
-            if not path.name.endswith(f"{RUN_SUFFIX}.journal") and _first_line(path).get("role") != "process":
+            if not path.name.endswith(f"{RUN_SUFFIX}.journal") and first_line(path).get("role") != "process":
                 journal = read_journal(path)
                 if journal is not None and journal.header["role"] == "run" and journal.end is not None:
                     raise FtprofError(
@@ -105,7 +109,7 @@ class SharedRun:
 
     def _part(self, path: Path) -> Part | None:
         if path.name not in self._known:
-            header = _first_line(path)
+            header = first_line(path)
             if not header:
                 return None  # its first line is being written, or its command could not be started
             try:
@@ -120,14 +124,15 @@ class SharedRun:
             return None  # its command could not be started
         return Part(path.name, *self._known[path.name], ended, touched)
 
-    def turn(self, own: str) -> tuple[Part, ...]:
+    def turn(self, own: str, tell: Callable[[str], None]) -> tuple[Part, ...]:
         """Those that go on: to be called when this part has ended. Nobody: it is this one's turn to write the record.
 
         ``own`` is the name of this part's journal, whose last line a full disk may have kept from being written. It
-        waits until that is known: for a sign of life at most ``SILENCE_S`` seconds, and for parts that the launcher
-        starts and that have not begun until ``LATE_S`` seconds after this one did.
+        waits until that is known, and tells what for: for a sign of life at most ``SILENCE_S`` seconds, and for parts
+        that the launcher starts and that have not begun until ``LATE_S`` seconds after this one did.
         """
         first: dict[str, tuple[tuple[int, int], float]] = {}
+        asked, told = time.monotonic(), False
         while True:
             parts, now = self.look(), time.monotonic()
             going = [part for part in parts if not part.ended and part.journal != own]
@@ -140,6 +145,10 @@ class SharedRun:
             late = any(parts_missing([part.launch for part in parts if part.launch is not None]))
             if silent and not (late and now - self._began < LATE_S):
                 return ()
+            if not told and now - asked > _TELL_AFTER_S:
+                told = True
+                whom = f"a sign of life of {names(going)}" if going else "parts that have not begun"
+                tell(f"waiting for {whom}, {max(SILENCE_S, LATE_S):.0f} s at most, to know who writes the record")
             time.sleep(_LOOK_S)
 
     def claim(self) -> Claim | None:
@@ -228,8 +237,17 @@ def _is_here(process: ProcessIdentity) -> bool:
 
 
 def _was_here(process: ProcessIdentity) -> bool:
-    """Whether it ran on this host and is gone."""
+    """Whether it ran on this host and is gone: only who sees all processes of the host can tell."""
+    if _own_process_namespace() != INITIAL_PID_NAMESPACE:
+        return False
     return _is_on_this_host(process) and _start_ticks(process.pid) != process.start_ticks
+
+
+def _own_process_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def _is_on_this_host(process: ProcessIdentity) -> bool:
@@ -249,7 +267,7 @@ def _start_ticks(pid: int) -> int | None:
         return None
 
 
-def _first_line(path: Path) -> dict[str, Any]:
+def first_line(path: Path) -> dict[str, Any]:
     """A journal's first line; empty where it is not whole, or no object. The record's reader verifies it."""
     try:
         with path.open("rb") as file:

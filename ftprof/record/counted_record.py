@@ -12,7 +12,7 @@ from ftprof.record.device_use import added_uses, device_uses
 from ftprof.record.device_window import DeviceTotal
 from ftprof.record.interval import NOTHING_COUNTED, Interval
 from ftprof.record.journal import Cell, Journal
-from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info
+from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info, run_inputs
 from ftprof.record.reasons import contexts_gone, ends_lost, killed_commands, runs_not_ended, time_lost
 from ftprof.record.record import COUNTER_METHODS, Record
 from ftprof.record.timeline import added
@@ -53,7 +53,7 @@ def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str
         processes=tuple(process_record(journal, flops_of.get(journal.path, journal.flops)) for journal in processes),
         counts=_cells(result.rows),
         uncounted={},
-        policy_inputs=common_inputs(journal.header.get("policy_inputs", {}) for journal in runs),
+        policy_inputs=run_inputs(runs)[0],
         estimates=result.rows,
         precisions=result.precisions,
         cross_checks=tuple(cross_checks(runs, others)),
@@ -75,7 +75,7 @@ def _refused(runs: list[Journal], processes: list[Journal], reasons: list[str], 
         processes=tuple(process_record(j, j.flops if j in others else 0) for j in processes),
         counts={},
         uncounted={},
-        policy_inputs=common_inputs(journal.header.get("policy_inputs", {}) for journal in runs),
+        policy_inputs=run_inputs(runs)[0],
         cross_checks=tuple(cross_checks(runs, others)),
         devices=device_uses(run_device_totals(runs)),
         until_us=until_us,

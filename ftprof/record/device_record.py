@@ -6,7 +6,7 @@ from ftprof.record.device_use import device_uses
 from ftprof.record.device_window import NOTHING, DeviceTotal
 from ftprof.record.interval import Interval
 from ftprof.record.journal import Journal
-from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info
+from ftprof.record.parts import cross_checks, process_record, run_device_totals, run_info, run_inputs
 from ftprof.record.record import Record
 from ftprof.record.timeline import Timeline
 
@@ -30,7 +30,7 @@ def device_record(runs: list[Journal], processes: list[Journal], lost: list[str]
         processes=tuple(process_record(journal, journal.flops) for journal in processes),
         counts={},
         uncounted={},
-        policy_inputs=common_inputs(journal.header.get("policy_inputs", {}) for journal in runs),
+        policy_inputs=run_inputs(runs)[0],
         cross_checks=tuple(cross_checks(runs, processes)),
         devices=device_uses(totals),
         timeline=_timeline(runs) if method == "gpm" else Timeline(),

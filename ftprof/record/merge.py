@@ -16,7 +16,7 @@ from ftprof.record.elsewhere import with_notes
 from ftprof.record.interval import Interval
 from ftprof.record.journal import Cell, Journal, ProcessIdentity, UncountedWork
 from ftprof.record.journal_readers import read_all
-from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info
+from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info, run_inputs
 from ftprof.record.reasons import (
     killed_commands,
     parts_missing,
@@ -87,7 +87,7 @@ def _record_of(runs: list[Journal], processes: list[Journal], lost: list[str], n
         counts=[journal.counts for journal in processes],
         uncounted=[journal.uncounted for journal in processes],
         unwatched={name for journal in processes for name in journal.header["unwatched"]},
-        policy_inputs=common_inputs(journal.header.get("policy_inputs", {}) for journal in runs),
+        policy_inputs=run_inputs(runs)[0],
         devices=device_uses(run_device_totals(runs)),
         checks=cross_checks(runs, []),
         timelines=[journal.timeline for journal in processes],
@@ -99,6 +99,7 @@ def _notes(runs: list[Journal], processes: list[Journal]) -> list[str]:
     notes = [journal.header["software"].get("no_counters", "") for journal in runs]
     notes = [f"no hardware counters: {note}" if note else "" for note in notes]
     notes += [journal.header["software"].get("cupti_warning", "") for journal in processes]
+    notes.append(run_inputs(runs)[1])
     return [note for note in dict.fromkeys(notes) if note]
 
 

@@ -61,14 +61,26 @@ def _by_phase(journals: list[Journal]) -> dict[str, str]:
 
 
 def common_inputs(inputs: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The policies' inputs where all parts agree on them; different bases make no common one."""
-    different: list[dict[str, Any]] = []
-    for candidate in inputs:
-        if candidate and candidate not in different:
-            different.append(candidate)
-    if len(different) > 1:
+    """The policies' inputs where all parts agree on them; different bases make no common one.
+
+    By which option or variable they were given makes no difference.
+    """
+    given = [one for one in inputs if one]
+    if any(_without_source(one) != _without_source(given[0]) for one in given):
         raise UntrustedInput("the parts name different base models or base compute; merge runs of one base model only")
-    return different[0] if different else {}
+    return given[0] if given else {}
+
+
+def run_inputs(runs: Iterable[Journal]) -> tuple[dict[str, Any], str]:
+    """The policies' inputs of one run's parts. Where these were given different ones there are none, and a note."""
+    try:
+        return common_inputs(journal.header.get("policy_inputs", {}) for journal in runs), ""
+    except UntrustedInput:
+        return {}, "the run's parts were given different base models or base compute; the verdicts are by one of them"
+
+
+def _without_source(inputs: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in inputs.items() if name != "pretrain_source"}
 
 
 def run_device_totals(runs: list[Journal]) -> list[DeviceTotal]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ftprof.selftest.bench import Bench
-from ftprof.selftest.counts import CUDA_CORE, FLOATING, INSTRUCTIONS, TENSOR_ROLES
+from ftprof.selftest.counts import CUDA_CORE, FLOATING, INSTRUCTIONS, TENSOR_ROLES, NotCounted
 from ftprof.selftest.known_kernels import (
     BLOCKS,
     FFMA,
@@ -85,7 +85,7 @@ def _on_cuda_cores(bench: Bench, row: Row, kernel: KnownKernel, times: int, work
 def on_tensor_cores(bench: Bench, row: Row, work: Work) -> Row:
     """Of one precision: all of the tensor cores' operations must be counted under it, and none elsewhere."""
     if row.precision not in bench.counters.tensor_precisions():
-        return row.skipped(f"the chip has no counter for {row.precision} operations of tensor cores")
+        raise NotCounted(f"CUPTI has no counter for {row.precision} operations of this chip's tensor cores")
     counts = bench.count(TENSOR_ROLES, work)
     elsewhere = counts.elsewhere(row.precision)
     told = ", ".join(f"{count} as {precision}" for precision, count in elsewhere.items())

@@ -176,7 +176,7 @@ def peak_bound() -> Record:
         complete=False,
         reasons=(reason,),
         runs=(run_info(),),
-        processes=(process(0, 0),),
+        processes=(process(0, 0, rank=None),),
         counts={},
         uncounted={},
         cross_checks=({**check("peak-bound", high, 0, high), "device": gpu},),

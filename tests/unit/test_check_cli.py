@@ -62,6 +62,8 @@ class Record:
     reasons: tuple[str, ...] = ()
     by_phase: dict[str, int] = field(default_factory=lambda: {"train": 10**22})
     cross_checks: tuple[dict[str, Any], ...] = ()
+    runs: tuple[Any, ...] = ()
+    processes: tuple[Any, ...] = ()
 
 
 class Cli:

@@ -50,7 +50,7 @@ HOSTS = {"SM_HOSTS": '["algo-1", "algo-2"]', "SM_CURRENT_HOST": "algo-2", "TRAIN
         ({"MV2_COMM_WORLD_RANK": "0", "MV2_COMM_WORLD_SIZE": "2"}, "MVAPICH2", None, 0, 2, "rank 0 of 2"),
         ({"PMI_RANK": "0", "PMI_SIZE": "2"}, "MPI", None, 0, 2, "rank 0 of 2"),
         (WORKER, "torch", "a:1", 3, 4, "rank 3 of 4"),
-        ({**NODE, **WORKER, "TORCHELASTIC_RUN_ID": "r"}, "torch", "r at a:1", 3, 4, "rank 3 of 4"),
+        ({**NODE, **WORKER, "TORCHELASTIC_RUN_ID": "r"}, "torch", "r", 3, 4, "rank 3 of 4"),
         ({**NODE, "RANK": "1", "WORLD_SIZE": "16"}, "torchrun", "a:1", 1, 2, "node 1 of 2"),
         (HOSTS, "SageMaker", "job tune-1", 1, 2, "host algo-2"),
     ],
@@ -223,11 +223,11 @@ def test_a_silent_host_is_given_up_and_a_living_one_is_not(tmp_path: Path, hasty
     part(tmp_path, 1, two, end=False)
     shared = SharedRun(tmp_path, one)
     began = time.monotonic()
-    assert shared.turn("0-run.journal") == ()
+    assert shared.turn("0-run.journal", print) == ()
     assert time.monotonic() - began >= 0.6
     timer = threading.Timer(0.2, lambda: os.utime(tmp_path / "1-run.journal"))
     timer.start()
-    (going,) = shared.turn("0-run.journal")
+    (going,) = shared.turn("0-run.journal", print)
     timer.join()
     assert str(going) == "h (rank 1 of 2)"
 
@@ -247,13 +247,13 @@ def test_a_process_of_this_host_is_looked_at(tmp_path: Path) -> None:
         line = json.loads(path.read_text())
         path.write_text(json.dumps({**line, **identity}, separators=(",", ":")) + "\n")
         began = time.monotonic()
-        assert len(SharedRun(tmp_path, one).turn("0-run.journal")) == going
+        assert len(SharedRun(tmp_path, one).turn("0-run.journal", print)) == going
         assert time.monotonic() - began < 1
 
 
 def test_ones_own_end_that_could_not_be_written_is_no_sign_of_life(tmp_path: Path) -> None:
     part(tmp_path, 0, Launch(shared=True), end=False)
-    assert SharedRun(tmp_path, Launch(shared=True)).turn("0-run.journal") == ()
+    assert SharedRun(tmp_path, Launch(shared=True)).turn("0-run.journal", print) == ()
 
 
 def test_parts_that_have_not_begun_are_waited_for_a_while(tmp_path: Path, hasty: None) -> None:
@@ -261,9 +261,9 @@ def test_parts_that_have_not_begun_are_waited_for_a_while(tmp_path: Path, hasty:
     part(tmp_path, 0, one)
     shared = SharedRun(tmp_path, one)
     began = time.monotonic()
-    assert shared.turn("0-run.journal") == ()
+    assert shared.turn("0-run.journal", print) == ()
     assert time.monotonic() - began >= 0.6
-    assert shared.turn("0-run.journal") == (), "not again: its own beginning counts"
+    assert shared.turn("0-run.journal", print) == (), "not again: its own beginning counts"
 
 
 def test_one_of_many_that_end_at_once_writes(tmp_path: Path, hasty: None) -> None:

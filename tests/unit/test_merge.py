@@ -112,11 +112,20 @@ def test_an_incomplete_part_makes_the_whole_incomplete(tmp_path: Path) -> None:
     assert merged.reasons[0].startswith("torn: process 2 on h was killed")
 
 
-def test_different_base_models_are_not_merged(tmp_path: Path) -> None:
+def test_parts_of_a_run_that_were_given_different_base_models_are_counted_all_the_same(tmp_path: Path) -> None:
     run_journal(tmp_path)
     run_journal(tmp_path, pid=9, inputs={"pretrain_flops_low": "8"})
-    with pytest.raises(UntrustedInput, match="base"):
-        merge_journals(tmp_path)
+    record = merge_journals(tmp_path)
+    assert record.policy_inputs == {}
+    assert "the run's parts were given different base models or base compute" in record.reasons[-1]
+
+
+def test_how_the_base_compute_was_given_makes_no_difference(tmp_path: Path) -> None:
+    for pid, source in ((8, "given with --pretrain-flops"), (9, "given in PRETRAIN_FLOPS")):
+        run_journal(tmp_path, pid=pid, inputs={"pretrain_flops_low": "8", "pretrain_source": source})
+    record = merge_journals(tmp_path)
+    assert record.policy_inputs["pretrain_flops_low"] == "8"
+    assert not [reason for reason in record.reasons if "base" in reason]
 
 
 def test_a_folder_without_journals_is_an_error(tmp_path: Path) -> None:

@@ -146,5 +146,5 @@ def _of(flops: int) -> Record:
     work.add(1, 100_000, flops)
     return analytic(
         interval=Interval(flops, flops, flops), counts={Cell("aten.mm", "bf16", "cpu"): (1, flops)}, timeline=work,
-        processes=(process(1, flops, "analytic"),),
+        processes=(process(1, flops, "analytic", rank=None),),
     )  # fmt: skip
