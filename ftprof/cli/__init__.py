@@ -14,7 +14,7 @@ from ftprof.errors import FtprofError
 _COMMANDS = {
     "wrap": "Run a command unchanged, count its floating-point operations, and judge them.",
     "check": "The verdict on a record or on a bare number.",
-    "report": "A record as text or JSON.",
+    "report": "A record as text, JSON, Markdown, one HTML page, or the AWS meter's JSON.",
     "estimate": "The compute of a fine-tune before any GPU is rented.",
     "merge": "Make one record of a run's journals, or of several records.",
     "sign": "Sign a record, its journals and the adapter or checkpoint, as an in-toto statement.",

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "-o", "--output", metavar="ENVELOPE", callback=refuse_separator,
-    help="The envelope to write. Default: RECORD.intoto.json beside the record.",
+    help="The envelope to write. Default: NAME.intoto.json beside the record NAME.json.",
 )  # fmt: skip
 def command(
     record: Path | None,

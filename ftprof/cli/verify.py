@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("record", type=click.Path(path_type=Path))
 @click.option(
     "--envelope", metavar="FILE", callback=refuse_separator,
-    help="What 'ftprof sign' wrote. Default: RECORD.intoto.json beside the record, if it is there.",
+    help="What 'ftprof sign' wrote. Default: NAME.intoto.json beside the record NAME.json, if it is there.",
 )  # fmt: skip
 @click.option("--journals", metavar="DIR", callback=refuse_separator, help="The record's run directory.")
 @click.option("--public-key", metavar="FILE", callback=refuse_separator, help="The public key of whoever signed.")

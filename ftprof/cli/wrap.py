@@ -139,6 +139,10 @@ def _record_path(record: str | None, run_id: str, force: bool, run_dir: str | No
     if path.exists() and (not force or not path.is_file()):
         remedy = "give --force to overwrite it, or another name with -o" if path.is_file() else "it is no file"
         raise FtprofError(f"the record {path} exists; {remedy}", EXIT_REFUSED)
+    if not path.parent.is_dir():
+        raise FtprofError(
+            f"the record's folder {path.parent} does not exist; make it, or give another with -o", EXIT_REFUSED
+        )
     if not os.access(path.parent, os.W_OK):
         raise FtprofError(f"the record's folder {path.parent} cannot be written to; give another with -o", EXIT_REFUSED)
     return path

@@ -30,6 +30,7 @@ from ftprof.measure.cuda_block import (
     why_not,
 )
 from ftprof.measure.cupti_search import search_roots
+from ftprof.measure.injection import NO_DRIVER, driver_is_there
 from ftprof.record.counted_context import CountedContext
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class ContextBlock:
         """Raises ``CannotCount`` where no context is in use, or on none of them anything can be counted."""
         found = contexts()
         if not found:
-            raise CannotCount(NO_CONTEXT)
+            raise CannotCount(NO_CONTEXT if driver_is_there() else NO_DRIVER)
         with EDGES:
             self._software = _software()
             _watch_captures()

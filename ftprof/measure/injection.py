@@ -14,6 +14,9 @@ LIBRARY = Path(__file__).resolve().parent.parent / "libftprof_inject.so"
 VARIABLE = "CUDA_INJECTION64_PATH"
 
 
+NO_DRIVER = "no NVIDIA driver was found (libcuda.so.1)"
+
+
 @functools.cache
 def driver_is_there() -> bool:
     """Whether a CUDA driver can be loaded. It is not started: that would make this process use a GPU."""
@@ -29,7 +32,7 @@ def why_not_injected(environment: Mapping[str, str]) -> str | None:
     if not LIBRARY.is_file():
         return f"{LIBRARY.name} is missing from this installation of ftprof; install it again"
     if not driver_is_there():
-        return "no NVIDIA driver was found (libcuda.so.1)"
+        return NO_DRIVER
     if environment.get(VARIABLE):
         return (
             f"{VARIABLE} is set to {environment[VARIABLE]} already (Nsight, compute-sanitizer or another tool), "

@@ -117,8 +117,10 @@ def _look_at_cupti() -> tuple[Cupti, Any]:
     try:
         native = importlib.import_module("ftprof._native")
     except ImportError as error:
-        reason = " ".join(str(error).split())
-        return Cupti(None, error=f"ftprof's native module cannot be loaded ({reason})", remedy="reinstall ftprof"), None
+        what = f"ftprof's native module cannot be loaded ({' '.join(str(error).split())})"
+        in_source = (Path(__file__).resolve().parents[2] / "pyproject.toml").exists()
+        remedy = "this is ftprof's source folder: run it from another one" if in_source else "reinstall ftprof"
+        return Cupti(None, error=what, remedy=remedy), None
     try:
         info = native.load_cupti(search_roots())
         chips = tuple(native.chips())

@@ -28,6 +28,7 @@ from ftprof.record.record import ProcessRecord, Record, RunInfo
 from ftprof.record.run_files import FAILURES, RunFiles, is_journal
 from ftprof.record.timeline import Timeline, added
 
+_OF_DEVICES = {"gpm", "peak-bound"}
 NO_PROCESS = "no Python process that imports torch was seen"
 NO_FORMULA = "what ran has no formula (see 'not counted')"
 NO_WORK = "torch was imported, but no operator ran"
@@ -74,7 +75,8 @@ def _record_of(runs: list[Journal], processes: list[Journal], lost: list[str], n
     lost = [*lost, *(reason for journal in processes for reason in _process_reasons(journal))]
     lost += [*killed_commands(runs), *runs_not_ended(runs)]
     watched = {journal.header["method"] for journal in runs if journal.device_windows}
-    if watched & {"gpm", "peak-bound"}:
+    asked = {journal.header["method"] for journal in runs}
+    if watched & _OF_DEVICES or (asked and asked <= _OF_DEVICES and not processes):
         return device_record(runs, processes, lost)
     if any(journal.header["method"] == "counters" for journal in runs) and not any(j.flops for j in processes):
         seen = [f"no CUDA context was counted; {SEE_MORE}"] if watched else []

@@ -56,7 +56,7 @@ def closing_block(record: Record, verdicts: Sequence[Verdict], where: Path, prog
         lines.append(_field("command", f"exit code {codes[0]}: this is what ran until then"))
     last = [f"  {'record':<{_LABEL}}{where}", f"  {'next':<{_LABEL}}{program} report {where}"]
     free = _LINES - len(lines) - len(last)
-    label = "incomplete" if not record.complete else "note" if record.interval.value is not None else ""
+    label = "incomplete" if not record.complete else "note" if record.interval.value is not None else "why"
     lines += _fields(label, _fitting(record.reasons, free - 1))
     left = max(_LINES - len(lines) - len(last), 1)
     return lines + _fields("not counted", _wrap(uncounted_text(record), max_lines=left, placeholder=" ...")) + last

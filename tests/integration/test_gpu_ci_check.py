@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,6 +223,29 @@ def test_with_the_selftest_that_ships(runner: Runner) -> None:
     done = runner.check_python(WORK)
     assert done.code == 0, done.err
     assert "Self-test of the counters: counters not available" in done.summary
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_job_that_is_cancelled_has_its_summary(runner: Runner, number: signal.Signals) -> None:
+    """The signal comes to the script alone; the command ends, and nothing goes on behind its back."""
+    program = "import pathlib, time; pathlib.Path('began').touch(); time.sleep(60)"
+    child = subprocess.Popen(
+        [str(SCRIPT), "--output", "cancelled", "--", sys.executable, "-c", program],
+        cwd=runner.folder, env=runner.environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (runner.folder / "began").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child.send_signal(number)
+    assert child.wait(timeout=30) in (128 + number, 1)
+    assert (runner.folder / "cancelled" / "record.json").exists()
+    assert (runner.folder / "cancelled" / "summary.md").read_text().startswith("## ftprof: undetermined")
+
+
+def test_help_needs_no_command(runner: Runner) -> None:
+    done = subprocess.run([str(SCRIPT), "--help"], capture_output=True, text=True, check=True)
+    assert "--output" in done.stdout
 
 
 # ---------------------------------------------------------------- the action and the workflow

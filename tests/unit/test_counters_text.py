@@ -191,7 +191,7 @@ ftprof: nothing was counted
   devices       none; 0 processes
   aws-2026      undetermined: threshold 3.3x10^22 FLOP (scenario 2, default)
   ec-2025       undetermined: threshold 3.3x10^22 FLOP (scenario 2, default)
-                no GPU was seen in use by this run
+  why           no GPU was seen in use by this run
   not counted   nothing that was seen
   record        record.json
   next          ftprof report record.json

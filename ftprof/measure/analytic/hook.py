@@ -133,6 +133,11 @@ _FAMILIES = (
     ("recurrent", re.compile(r"rnn|lstm|gru(?:_|$)")),
     ("convolution", re.compile(r"conv(?!ert)")),
     ("matmul", re.compile(r"mm(?:$|[._0-9])|matmul|gemm|gemv|linear(?!1d)|trilinear$|mv$|vdot")),
+    (
+        "decomposition",
+        re.compile(r"^_?(?:linalg_(?!vector_norm|cross|diagonal)|cholesky|geqrf|orm?qr|orgqr|triangular_s)"),
+    ),
+    ("fourier", re.compile(r"^_?fft_(?!fftfreq|rfftfreq|fftshift|ifftshift)")),
 )
 _NOT_A_FAMILY = re.compile(
     r"upsample|linear_combination|prepack|reorder|unpack|flatten_weight|_fused_(?:lstm|gru)_cell|lgamma|gamma"
