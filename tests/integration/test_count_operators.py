@@ -66,7 +66,7 @@ def test_a_block_holds_its_operators_and_no_others(tmp_path: Path, wrap: bool) -
         assert part["flops"] == part["low"] == part["high"] == products * MM
         assert (part["method"], part["complete"]) == ("analytic", True)
         assert part["by_precision"] == {"fp32": products * MM}
-        assert "no hardware counters: no CUDA context is in use" in part["reasons"][0]
+        assert re.match("no hardware counters: no (CUDA context is in use|NVIDIA driver was found)", part["reasons"][0])
     if wrap:
         record = json.loads((tmp_path / "record.json").read_text())
         assert (int(record["flops"]), record["complete"]) == (15 * MM, True)
