@@ -23,6 +23,7 @@ _FORWARDED = frozenset(
         signal.SIGCONT,
     )
 )
+_ASK_FOR_THE_END = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT))
 _SENT_BY_KERNEL = 0x80  # SI_KERNEL of sigaction(2): what the terminal sends, to the whole group at once
 
 
@@ -42,6 +43,11 @@ class CommandNotStarted(Exception):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def end_is_asked_for() -> bool:
+    """Whether a signal that asks ftprof to end has come since its command ended: whatever waits should wait no more."""
+    return not _ASK_FOR_THE_END.isdisjoint(signal.sigpending())
 
 
 class Child:

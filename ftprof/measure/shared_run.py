@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ftprof.errors import EXIT_REFUSED, FtprofError, UntrustedInput
+from ftprof.measure.child import end_is_asked_for
 from ftprof.measure.run_processes import INITIAL_PID_NAMESPACE
 from ftprof.record.journal import JOURNALS, ProcessIdentity, read_journal
 from ftprof.record.launch import Launch
@@ -129,7 +130,8 @@ class SharedRun:
 
         ``own`` is the name of this part's journal, whose last line a full disk may have kept from being written. It
         waits until that is known, and tells what for: for a sign of life at most ``SILENCE_S`` seconds, and for parts
-        that the launcher starts and that have not begun until ``LATE_S`` seconds after this one did.
+        that the launcher starts and that have not begun until ``LATE_S`` seconds after this one did. Asked to end by a
+        signal it waits no more, and answers from what it knows: who ends later replaces the record.
         """
         first: dict[str, tuple[tuple[int, int], float]] = {}
         asked, told = time.monotonic(), False
@@ -143,18 +145,20 @@ class SharedRun:
                 return tuple(living)
             silent = all(_was_here(part.process) or now - first[part.journal][1] >= SILENCE_S for part in going)
             late = any(parts_missing([part.launch for part in parts if part.launch is not None]))
-            if silent and not (late and now - self._began < LATE_S):
+            if (silent and not (late and now - self._began < LATE_S)) or end_is_asked_for():
                 return ()
             if not told and now - asked > _TELL_AFTER_S:
                 told = True
                 whom = f"a sign of life of {names(going)}" if going else "parts that have not begun"
-                tell(f"waiting for {whom}, {max(SILENCE_S, LATE_S):.0f} s at most, to know who writes the record")
+                longest = f"{max(SILENCE_S, LATE_S):.0f} s at most (Ctrl-C: no more)"
+                tell(f"waiting for {whom}, {longest}, to know who writes the record")
             time.sleep(_LOOK_S)
 
     def claim(self) -> Claim | None:
         """The right to write the record of what is there now; ``None`` where another one has it.
 
-        It waits for those who had the right before, with less to write, until they have written.
+        It waits for those who had the right before, with less to write, until they have written, or until a signal asks
+        it to end.
         """
         seen = self._seen()
         path = self.folder / f"{seen}{_CLAIM}"
@@ -166,6 +170,8 @@ class SharedRun:
             raise UntrustedInput(f"run directory {self.folder} is gone, or was moved") from error
         deadline = time.monotonic() + _WRITING_S
         while any(not _content(other) for other in self._claims() if other != path) and time.monotonic() < deadline:
+            if end_is_asked_for():
+                break
             time.sleep(_LOOK_S)
         return Claim(path, is_stale=self._seen() != seen)
 

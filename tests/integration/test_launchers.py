@@ -251,6 +251,18 @@ def test_a_part_whose_wrap_is_killed_is_named(cluster: Cluster) -> None:
     assert merged["reasons"] == cluster.content["reasons"]
 
 
+def test_one_that_waits_for_others_writes_at_once_when_asked_to_end(cluster: Cluster) -> None:
+    began = time.monotonic()
+    waiting = cluster.start(["sh", "-c", "exit 7"], step(0, 2))
+    assert waiting.process.stderr is not None
+    assert "waiting for parts that have not begun" in waiting.process.stderr.readline()
+    waiting.process.terminate()
+    code, err = waiting.ended()
+    assert code == 7, err
+    assert time.monotonic() - began < 20
+    assert "rank 1 of 2 (started by SLURM job 7 step 0) wrote nothing into the run directory" in cluster.reasons
+
+
 @pytest.mark.slow
 def test_where_the_last_is_killed_merge_makes_the_record(cluster: Cluster) -> None:
     first = cluster.start(["true"], step(0, 2))

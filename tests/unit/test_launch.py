@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,28 @@ def test_parts_that_have_not_begun_are_waited_for_a_while(tmp_path: Path, hasty:
     assert shared.turn("0-run.journal", print) == ()
     assert time.monotonic() - began >= 0.6
     assert shared.turn("0-run.journal", print) == (), "not again: its own beginning counts"
+
+
+@pytest.fixture
+def asked_to_end() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    os.kill(os.getpid(), signal.SIGTERM)
+    yield
+    assert signal.sigtimedwait({signal.SIGTERM}, 0) is not None, "it was looked at, and left for who handles it"
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_asked_to_end_nobody_is_waited_for(tmp_path: Path, asked_to_end: None) -> None:
+    one, two = launches(3)[:2]
+    part(tmp_path, 0, one)
+    part(tmp_path, 1, two, end=False)
+    (tmp_path / "other.claim").touch()
+    shared, began = SharedRun(tmp_path, one), time.monotonic()
+    assert shared.turn("0-run.journal", print) == ()
+    claim = shared.claim()
+    assert claim is not None
+    assert not claim.is_stale
+    assert time.monotonic() - began < 5
 
 
 def test_one_of_many_that_end_at_once_writes(tmp_path: Path, hasty: None) -> None:
