@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel's proc_ns.h
 _MOST_ANCESTORS = 64
 _MOST_KEPT = 10_000
+
+
+class ProcessStatus(NamedTuple):
+    """A process as the kernel tells of it."""
+
+    state: str  # Z and X: it has ended, and its parent has not taken notice
+    parent: int
+    start_ticks: int  # clock ticks since boot
 
 
 class RunProcesses:
@@ -24,10 +33,10 @@ class RunProcesses:
     def __contains__(self, pid: object) -> bool:
         if not isinstance(pid, int):
             return False
-        status = self._status(pid)
+        status = process_status(pid, self._proc)
         if status is None:
             return False
-        identity = pid, status[1]
+        identity = pid, status.start_ticks
         if identity in self._found:
             return True
         # That one is no member is not kept: between fork and exec a process has not its own environment yet.
@@ -63,26 +72,27 @@ class RunProcesses:
         for _ in range(_MOST_ANCESTORS):
             if pid == self._command_pid:
                 return True
-            status = self._status(pid)
-            if status is None or status[0] <= 1:
+            status = process_status(pid, self._proc)
+            if status is None or status.parent <= 1:
                 return False
-            pid = status[0]
+            pid = status.parent
         return False
-
-    def _status(self, pid: int) -> tuple[int, int] | None:
-        """A process's parent, and its start in clock ticks since boot."""
-        try:
-            text = (self._proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-            fields = text.rpartition(")")[2].split()
-            return int(fields[1]), int(fields[19])
-        except (OSError, ValueError, IndexError):
-            return None
 
     def _open_files(self, pid: int) -> set[str | None]:
         try:
             return {_target(link) for link in (self._proc / str(pid) / "fd").iterdir()}
         except OSError:
             return set()
+
+
+def process_status(pid: int, proc: Path = Path("/proc")) -> ProcessStatus | None:
+    """What the kernel tells of a process; ``None`` where there is none of this id."""
+    try:
+        text = (proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+        fields = text.rpartition(")")[2].split()  # a program's name may hold blanks and brackets
+        return ProcessStatus(fields[0], int(fields[1]), int(fields[19]))
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _target(link: Path) -> str | None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from ftprof.errors import EXIT_REFUSED, FtprofError, UntrustedInput
 from ftprof.measure.child import end_is_asked_for
-from ftprof.measure.run_processes import INITIAL_PID_NAMESPACE
+from ftprof.measure.run_processes import INITIAL_PID_NAMESPACE, process_status
 from ftprof.record.journal import JOURNALS, ProcessIdentity, read_journal
 from ftprof.record.launch import Launch
 from ftprof.record.reasons import parts_missing
@@ -266,11 +266,8 @@ def _is_on_this_host(process: ProcessIdentity) -> bool:
 
 def _start_ticks(pid: int) -> int | None:
     """A living process's start; one that has ended stays visible until its parent has taken notice."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else int(fields[19])
-    except (OSError, ValueError, IndexError):
-        return None
+    status = process_status(pid)
+    return None if status is None or status.state in "ZX" else status.start_ticks
 
 
 def first_line(path: Path) -> dict[str, Any]:
