@@ -270,7 +270,7 @@ def test_parts_that_have_not_begun_are_waited_for_a_while(tmp_path: Path, hasty:
 @pytest.fixture
 def asked_to_end() -> Iterator[None]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # other threads of pytest do not block it
     yield
     assert signal.sigtimedwait({signal.SIGTERM}, 0) is not None, "it was looked at, and left for who handles it"
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
