@@ -6,7 +6,6 @@ import contextlib
 import os
 import platform
 import re
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,10 +21,10 @@ from ftprof.measure.injection import with_counters
 from ftprof.measure.launch import current_host, sagemaker_output, training_job_name
 from ftprof.measure.methods import Methods
 from ftprof.measure.shared_run import RUN_SUFFIX, Part, SharedRun, first_line, settled
-from ftprof.record.counted_record import SEE_MORE
 from ftprof.record.journal import JOURNAL_SCHEMA, JOURNALS, read_journal
 from ftprof.record.launch import Launch
 from ftprof.record.merge import merge_journals
+from ftprof.record.reasons import SEE_MORE
 from ftprof.record.record import Record
 from ftprof.record.run_files import FAILURES
 
@@ -47,7 +46,7 @@ def default_record(run_id: str, environment: Mapping[str, str], sagemaker_root: 
 
 def new_run_id() -> str:
     """Sixteen random hexadecimal digits."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 class Run:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from ftprof.record.estimate_rows import FLOATING
 from ftprof.record.explanation import explain
 from ftprof.record.fields import parse_count, parse_counts, parse_list, parse_object, parse_text, parse_whole
 from ftprof.record.rollup import Stratum, Sums, Tally
@@ -15,7 +16,6 @@ from ftprof.record.spans import Group, Metric
 from ftprof.record.survey import Estimate
 
 ROLES = ("base", "rotating", "cuda-core", "link", "integer", "sparse")
-FLOATING = ("floating", "cuda-core")
 KINDS = ("floating", "integer", "sparse", "cuda-core", "cycles", "instructions")
 
 

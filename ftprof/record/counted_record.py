@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ftprof.errors import UntrustedInput
-from ftprof.record.counted import EstimateRow, added_precisions, counted
-from ftprof.record.counted_context import FLOATING
+from ftprof.record.counted import counted
 from ftprof.record.device_record import activity
 from ftprof.record.device_use import added_uses, device_uses
 from ftprof.record.device_window import DeviceTotal
+from ftprof.record.estimate_rows import FLOATING, EstimateRow, added_precisions
 from ftprof.record.interval import NOTHING_COUNTED, Interval
 from ftprof.record.journal import Cell, Journal
 from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info, run_inputs
-from ftprof.record.reasons import contexts_gone, ends_lost, killed_commands, runs_not_ended, time_lost
+from ftprof.record.reasons import SEE_MORE, killed_commands, runs_not_ended
+from ftprof.record.reasons_of_time import contexts_gone, ends_lost, time_lost
 from ftprof.record.record import COUNTER_METHODS, Record
 from ftprof.record.timeline import added
 
-SEE_MORE = "--subscribe sees contexts that a program makes itself"
 NO_CONTEXT = f"was used, but no CUDA context on it was counted; {SEE_MORE}"
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ftprof.record.device_window import DeviceTotal
 from ftprof.record.fields import parse_count, parse_object, parse_optional_whole, parse_text, parse_whole
+
+if TYPE_CHECKING:
+    from ftprof.record.device_window import DeviceTotal
 
 
 @dataclass(frozen=True)

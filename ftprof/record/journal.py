@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftprof.errors import UntrustedInput
 from ftprof.record.canonical import FIRST_HASH, canonical, is_hash_of_line
-from ftprof.record.counted_context import AbnormalGap, CountedContext, context_of
-from ftprof.record.device_window import DeviceWindow
 from ftprof.record.fields import (
     parse_count,
-    parse_hash,
     parse_list,
     parse_object,
-    parse_optional_whole,
     parse_text,
     parse_whole,
 )
 from ftprof.record.launch import Launch
 from ftprof.record.timeline import Timeline
+
+if TYPE_CHECKING:
+    from ftprof.record.counted_context import CountedContext
+    from ftprof.record.device_window import DeviceWindow
 
 JOURNAL_SCHEMA = "ftprof.journal/1"
 JOURNALS = "*.journal"
@@ -257,67 +258,15 @@ def _enter(journal: Journal, line: dict[str, Any]) -> None:
     elif kind == "header":
         raise ValueError("a second header")
     else:
-        _ENTER_COUNTERS[kind](journal, line)
+        _counter_lines()[kind](journal, line)
 
 
-def _enter_context(journal: Journal, line: dict[str, Any]) -> None:
-    context = CountedContext.from_json(line)
-    known = [other for other in journal.contexts[journal.earlier_contexts :] if other.number == context.number]
-    if known:
-        known[0].plan(context)
-    else:
-        journal.contexts.append(context)
-    journal.devices = [dict(other.device) for other in journal.contexts]
-    journal.last_us = max(journal.last_us, context.begin_us)
+@cache
+def _counter_lines() -> Mapping[str, Callable[[Journal, dict[str, Any]], None]]:
+    """They bring the estimates with them, for which a run that has none of them should not wait: 30 ms."""
+    from ftprof.record.counter_lines import ENTER
 
-
-def _enter_counts(journal: Journal, line: dict[str, Any]) -> None:
-    context = context_of(journal.contexts[journal.earlier_contexts :], line["context"])
-    context.add_window(line)
-    journal.timeline.add(line["begin_us"], line["end_us"], context.operations(line["group"], map(int, line["counts"])))
-    journal.windows += 1
-    journal.last_us = max(journal.last_us, line["end_us"])
-
-
-def _enter_rollup(journal: Journal, line: dict[str, Any]) -> None:
-    """What it replaces is gone: its head and number of lines stay in the chain."""
-    parse_hash(line["replaces_head"])
-    parse_whole(line["replaced_lines"])
-    parse_whole(line["first_us"])
-    before = sum(context.windows for context in journal.contexts)
-    for row in parse_list(line["strata"]):
-        context = context_of(journal.contexts[journal.earlier_contexts :], row["context"])
-        stratum = context.add_stratum(row)
-        flops = sum(context.operations(group, sums.sums) for group, sums in stratum.groups.items())
-        journal.timeline.add(stratum.begin_us, stratum.end_us, flops)
-    journal.windows += sum(context.windows for context in journal.contexts) - before
-    journal.last_us = max(journal.last_us, parse_whole(line["last_us"]))
-
-
-def _enter_gap(journal: Journal, line: dict[str, Any]) -> None:
-    gap = AbnormalGap.from_json(line)
-    context_of(journal.contexts[journal.earlier_contexts :], line["context"]).gaps.append(gap)
-    journal.last_us = max(journal.last_us, gap.end_us)
-
-
-def _enter_unseen(journal: Journal, line: dict[str, Any]) -> None:
-    parse_optional_whole(line["context"])
-    where = f"{line['device']}: " if parse_text(line["device"]) else ""
-    journal.unseen.append(where + parse_text(line["what"]))
-
-
-def _enter_device_window(journal: Journal, line: dict[str, Any]) -> None:
-    journal.device_windows.append(DeviceWindow.from_json(line))
-
-
-_ENTER_COUNTERS = {
-    "context": _enter_context,
-    "counts": _enter_counts,
-    "rollup": _enter_rollup,
-    "gap": _enter_gap,
-    "uncounted": _enter_unseen,
-    "device-window": _enter_device_window,
-}
+    return ENTER
 
 
 def cell_of(row: dict[str, Any]) -> Cell:

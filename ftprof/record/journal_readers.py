@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from ftprof.errors import FtprofError, UntrustedInput
-from ftprof.record.counted import survey_of
 from ftprof.record.journal import Journal, parse_journal
-from ftprof.record.rollup import Tally
 from ftprof.record.run_files import RunFiles
 from ftprof.record.timeline import Timeline
 
@@ -109,6 +107,9 @@ def read_for_parent() -> None:
 
 
 def _surveyed(folder: Path, files: RunFiles, names: list[str]) -> list[Journal | None] | UntrustedInput:
+    from ftprof.record.counted import survey_of
+    from ftprof.record.rollup import Tally
+
     journals: list[Journal | None] = []
     try:
         for name in names:

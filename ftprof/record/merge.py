@@ -1,4 +1,7 @@
-"""Makes one record of a run's journals, or of several records."""
+"""Makes one record of a run's journals, or of several records.
+
+What only records of counters or devices need is imported where it is used: it takes 30 ms, which every run would wait.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ftprof.errors import UntrustedInput
-from ftprof.record.counted_record import SEE_MORE, add_counted_records, counted_record
-from ftprof.record.device_record import device_record
 from ftprof.record.device_use import DeviceUse, added_uses, device_uses
 from ftprof.record.elsewhere import with_notes
 from ftprof.record.interval import Interval
@@ -18,6 +19,7 @@ from ftprof.record.journal import Cell, Journal, ProcessIdentity, UncountedWork
 from ftprof.record.journal_readers import read_all
 from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info, run_inputs
 from ftprof.record.reasons import (
+    SEE_MORE,
     killed_commands,
     parts_missing,
     ranks_missing,
@@ -71,14 +73,20 @@ def merge_files(folder: Path, files: Mapping[str, bytes], now_us: int | None = N
 def _record_of(runs: list[Journal], processes: list[Journal], lost: list[str], now_us: int) -> Record:
     """By the best method that counted anything. ``lost`` says why work may be missing."""
     if any(journal.header["method"] == "counters" and journal.contexts for journal in processes):
+        from ftprof.record.counted_record import counted_record
+
         return counted_record(runs, processes, lost, now_us)
     lost = [*lost, *(reason for journal in processes for reason in _process_reasons(journal))]
     lost += [*killed_commands(runs), *runs_not_ended(runs)]
     watched = {journal.header["method"] for journal in runs if journal.device_windows}
     asked = {journal.header["method"] for journal in runs}
     if watched & _OF_DEVICES or (asked and asked <= _OF_DEVICES and not processes):
+        from ftprof.record.device_record import device_record
+
         return device_record(runs, processes, lost)
     if any(journal.header["method"] == "counters" for journal in runs) and not any(j.flops for j in processes):
+        from ftprof.record.device_record import device_record
+
         seen = [f"no CUDA context was counted; {SEE_MORE}"] if watched else []
         record = device_record(runs, processes, lost + seen)
         return record if record.interval.value is not None else replace(record, method="counters")
@@ -113,6 +121,8 @@ def merge_records(records: Sequence[tuple[str, Record]]) -> Record:
     """
     _refuse_twice_at_once(records)
     if any(record.estimates for _, record in records):
+        from ftprof.record.counted_record import add_counted_records
+
         return with_notes(add_counted_records(records))
     added_up = _analytic_record(
         reasons=[f"{name}: {reason}" for name, record in records if not record.complete for reason in record.reasons],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftprof.errors import UntrustedInput
-from ftprof.record.device_window import DeviceTotal, device_totals
 from ftprof.record.journal import Journal
 from ftprof.record.record import ProcessRecord, RunInfo
+
+if TYPE_CHECKING:
+    from ftprof.record.device_window import DeviceTotal
 
 
 def run_info(journal: Journal) -> RunInfo:
@@ -85,7 +87,12 @@ def _without_source(inputs: dict[str, Any]) -> dict[str, Any]:
 
 def run_device_totals(runs: list[Journal]) -> list[DeviceTotal]:
     """What NVML gave of whole devices, by all the runs' journals: one total for each method and device."""
-    return device_totals(window for journal in runs for window in journal.device_windows)
+    windows = [window for journal in runs for window in journal.device_windows]
+    if not windows:
+        return []
+    from ftprof.record.device_window import device_totals
+
+    return device_totals(windows)
 
 
 def cross_checks(runs: list[Journal], others: list[Journal]) -> Iterable[dict[str, Any]]:

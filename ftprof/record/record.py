@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ from typing import Any
 from ftprof.errors import UntrustedInput
 from ftprof.record.canonical import FIRST_HASH, digest, indented
 from ftprof.record.comparison import comparisons
-from ftprof.record.counted import EstimateRow, PrecisionRow
-from ftprof.record.counted_context import FLOATING
 from ftprof.record.device_use import DeviceUse
+from ftprof.record.estimate_rows import FLOATING, EstimateRow, PrecisionRow
 from ftprof.record.fields import parse_count, parse_list, parse_object, parse_optional_whole, parse_text, parse_whole
 from ftprof.record.interval import Interval
 from ftprof.record.journal import Cell, ProcessIdentity, UncountedWork, cell_of
@@ -346,7 +344,7 @@ def save_record(record: Record, path: Path, overwrite: bool) -> None:
     content = record_bytes(record.to_json())
     target = Path(os.path.realpath(path)) if overwrite else path  # through a link, to the file that it names
     # Random: processes of one id, on several nodes, may write into one shared folder.
-    beside = target.with_name(f".ftprof-{os.getpid()}-{secrets.token_hex(8)}")
+    beside = target.with_name(f".ftprof-{os.getpid()}-{os.urandom(8).hex()}")
     try:
         beside.write_bytes(content)
         if overwrite:

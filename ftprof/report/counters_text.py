@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from ftprof.quantity import two_figures
-from ftprof.record.counted import PrecisionRow
-from ftprof.record.counted_context import FLOATING
+from ftprof.record.estimate_rows import FLOATING, PrecisionRow
 from ftprof.record.record import COUNTER_METHODS, Record
 
 # By what a process's header says of the contexts that were looked for: those that nobody could see.

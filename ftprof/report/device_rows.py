@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ftprof.record.counted_context import FLOATING
+from ftprof.record.estimate_rows import FLOATING
 from ftprof.record.record import COUNTER_METHODS, Record
 
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from ftprof.quantity import two_figures
 from ftprof.record.comparison import comparisons
-from ftprof.record.counted_context import FLOATING
+from ftprof.record.estimate_rows import FLOATING
 from ftprof.record.phase_amounts import SHARE_ERROR
 from ftprof.record.record import COUNTER_METHODS, Record
 from ftprof.report.amounts import count_text, first_of, flop_text, percent_text, two_digits

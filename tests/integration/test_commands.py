@@ -130,6 +130,21 @@ def test_help_imports_nothing_heavy(command: tuple[str, ...]) -> None:
     assert "Usage: ftprof" in done.stdout
 
 
+def test_a_run_without_counters_does_not_import_their_estimates(tmp_path: Path) -> None:
+    """They take as long to import as all else that a short command waits for."""
+    program = (
+        "import sys\nfrom ftprof.cli import main\n"
+        "try: main(['wrap', '-q', '--method', 'analytic', '--', 'true'])\n"
+        "except SystemExit as end: code = end.code\n"
+        "heavy = {name for name in sys.modules if name.startswith('ftprof.record.')}\n"
+        "heavy &= {'ftprof.record.' + name for name in ('survey', 'counted', 'device_window')}\n"
+        "print(code, sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines() == ["0 []"]
+    assert len(list(tmp_path.glob("*.json"))) == 1
+
+
 def test_every_command_is_in_the_help_with_its_line() -> None:
     done = ftprof("--help")
     for name in COMMANDS:

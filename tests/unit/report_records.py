@@ -14,8 +14,8 @@ from ftprof.cli.report import judged_run
 from ftprof.policy.choice import PolicyOptions
 from ftprof.policy.claims import Claims
 from ftprof.policy.inputs import PolicyInputs
-from ftprof.record.counted import EstimateRow, PrecisionRow
 from ftprof.record.device_use import DeviceUse
+from ftprof.record.estimate_rows import EstimateRow, PrecisionRow
 from ftprof.record.interval import NOTHING_COUNTED, Interval
 from ftprof.record.journal import Cell, ProcessIdentity, UncountedWork
 from ftprof.record.record import ProcessRecord, Record, RunInfo, load_record, save_record

@@ -7,7 +7,7 @@ from typing import Any
 
 from ftprof.quantity import two_figures
 from ftprof.record.comparison import comparisons
-from ftprof.record.counted import PrecisionRow
+from ftprof.record.estimate_rows import PrecisionRow
 from ftprof.record.record import Record
 from ftprof.report.amounts import flop_text, two_digits
 from ftprof.report.counters_text import name_of, percent
