@@ -60,7 +60,7 @@ def command(record: Path, form: str, output: str | None) -> int:
 def _report(form: str, record: Record, answer: Answer) -> str:
     if form == "json":
         verdicts = tuple(verdict.to_json() for verdict in answer.verdicts)
-        return json.dumps(record.judged(record.policy_inputs, verdicts, answer.basis.to_json()).to_json(), indent=1)
+        return json.dumps(record.judged(answer.inputs.to_json(), verdicts, answer.basis.to_json()).to_json(), indent=1)
     run = judged_run(record, answer)
     if form == "html":
         from ftprof.report.html.page import html_report

@@ -25,7 +25,7 @@ from ftprof.measure.methods import METHOD_NAMES, chosen, why_unavailable
 from ftprof.measure.run import Run, default_record, new_run_id
 from ftprof.measure.shared_run import Claim, SharedRun, has_written, names
 from ftprof.policy.choice import PolicyChoice, PolicyOptions, judge_record, read_policy_options
-from ftprof.policy.verdict import EXIT_CODES, MILDEST_FIRST, Verdict, deciding_verdict
+from ftprof.policy.verdict import EXIT_CODES, MILDEST_FIRST, Outcome, Verdict, deciding_verdict
 from ftprof.record.record import Record, save_record
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def command(
         # Whatever happens to the meter, the command has run and its exit code stands.
         journals = f"; the journals are in {run.folder}" if run.folder.is_dir() else ""
         _say(f"ftprof: no record could be written: {error}{journals}")
-        return exit_code
+        return exit_code or _outcome_code("undetermined", fail_on)
     if not quiet:
         _close(result, verdicts, where)
     return exit_code or _verdict_code(verdicts, choice, fail_on)
@@ -163,14 +163,17 @@ def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: boo
         run.abandon()
         raise FtprofError(str(error), error.exit_code) from error
     sampler = _sampler(run, child.pid)
-    watcher = _Watchers([live or _Nothing(), run, *([sampler] if sampler else [])])
+    watcher = _Watchers([live or _Nothing(), run, *([sampler] if sampler else [])], run.note_problem)
     try:
         exit_code = child.wait(watcher)
     finally:
         watcher.suspended()
-    if sampler is not None:
-        run.note_devices(sampler.finish())
-        run.note_users(sampler.users())
+    try:
+        if sampler is not None:
+            run.note_devices(sampler.finish())
+            run.note_users(sampler.users())
+    except Exception as error:
+        run.note_problem(f"the GPUs were not watched to the end: {error}")
     if child.killed_by not in (None, signal.SIGINT):  # Ctrl-C lets a process end its journal
         run.note_problem(f"the command died of signal {child.killed_by}")
     return exit_code
@@ -213,9 +216,12 @@ def _finish(
 
 
 def _verdict_code(verdicts: Sequence[Verdict], choice: PolicyChoice, fail_on: str | None) -> int:
+    return 0 if fail_on is None else _outcome_code(deciding_verdict(verdicts, choice.named).verdict, fail_on)
+
+
+def _outcome_code(outcome: Outcome, fail_on: str | None) -> int:
     if fail_on is None:
         return 0
-    outcome = deciding_verdict(verdicts, choice.named).verdict
     order: list[str] = list(MILDEST_FIRST)
     return EXIT_CODES[outcome] if order.index(outcome) >= order.index(fail_on) else 0
 
@@ -251,14 +257,22 @@ def _sampler(run: Run, command_pid: int) -> DeviceSampler | None:
 
 
 class _Watchers:
-    """Several of them as one."""
+    """Several of them as one. One that fails is left out from then on, and named: the command goes on."""
 
-    def __init__(self, watchers: Sequence[Any]) -> None:
-        self._watchers = watchers
+    def __init__(self, watchers: Sequence[Any], note: Callable[[str], None]) -> None:
+        self._watchers = list(watchers)
+        self._note = note
 
     def tick(self) -> None:
-        for watcher in self._watchers:
+        for watcher in list(self._watchers):
+            self._tick(watcher)
+
+    def _tick(self, watcher: Any) -> None:
+        try:
             watcher.tick()
+        except Exception as error:
+            self._watchers.remove(watcher)
+            self._note(f"{type(watcher).__name__} failed while the command ran: {type(error).__name__}: {error}")
 
     def suspended(self) -> None:
         for watcher in self._watchers:

@@ -73,10 +73,12 @@ def _why_not_watched(method: str) -> str | None:
 
     try:
         nvml = Nvml()
-    except NvmlError as error:
+    except (NvmlError, ImportError) as error:
         return f"no NVIDIA driver answers ({error})"
     try:
         gpus = [gpu.info for gpu in nvml.gpus()]
+    except NvmlError as error:
+        return f"the NVIDIA driver does not tell of its GPUs ({error})"
     finally:
         nvml.close()
     if not gpus:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ftprof.errors import UntrustedInput
 from ftprof.record.counted import counted
 from ftprof.record.device_record import activity
 from ftprof.record.device_use import added_uses, device_uses
@@ -15,7 +14,7 @@ from ftprof.record.journal import Cell, Journal
 from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info, run_inputs
 from ftprof.record.reasons import SEE_MORE, killed_commands, runs_not_ended
 from ftprof.record.reasons_of_time import contexts_gone, ends_lost, time_lost
-from ftprof.record.record import COUNTER_METHODS, Record
+from ftprof.record.record import Record
 from ftprof.record.timeline import added
 
 NO_CONTEXT = f"was used, but no CUDA context on it was counted; {SEE_MORE}"
@@ -125,9 +124,6 @@ def _uncounted_devices(runs: list[Journal], meters: list[Journal]) -> list[Devic
 
 def add_counted_records(records: Sequence[tuple[str, Record]]) -> Record:
     """Runs that counters counted, added up: the ends of their intervals too, which errs to the safe side."""
-    without = [name for name, record in records if record.method not in COUNTER_METHODS]
-    if without:
-        raise UntrustedInput(f"{without[0]} was not counted by counters, the others were; such figures are not added")
     counts: dict[Cell, tuple[int, int]] = {}
     for _, record in records:
         for cell, (windows, flops) in record.counts.items():
@@ -139,7 +135,7 @@ def add_counted_records(records: Sequence[tuple[str, Record]]) -> Record:
         method="sampled" if any(record.method == "sampled" for _, record in records) else "counters",
         interval=Interval(
             sum(record.interval.low for _, record in records),
-            sum(record.interval.value or 0 for _, record in records),
+            sum(record.interval.value or 0 for _, record in records) or None,
             None if None in highs else sum(high for high in highs if high is not None),
         ),
         complete=all(record.complete for _, record in records),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from ftprof.record.device_use import device_uses
+from collections.abc import Sequence
+
+from ftprof.record.device_use import added_uses, device_uses
 from ftprof.record.device_window import NOTHING, DeviceTotal
+from ftprof.record.estimate_rows import bounded_sum
 from ftprof.record.interval import Interval
 from ftprof.record.journal import Journal
-from ftprof.record.parts import cross_checks, process_record, run_device_totals, run_info, run_inputs
+from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info, run_inputs
+from ftprof.record.reasons import not_watched
 from ftprof.record.record import Record
-from ftprof.record.timeline import Timeline
+from ftprof.record.timeline import Timeline, added
 
 NO_DEVICE = "no GPU was seen in use by this run"
 
@@ -17,9 +21,11 @@ def device_record(runs: list[Journal], processes: list[Journal], lost: list[str]
     """What NVML saw of whole devices; operators' formulas beside it."""
     totals = run_device_totals(runs)
     bounds = [total.estimate for total in totals if total.method == "peak-bound"]
-    high = sum(bounds, NOTHING).high if bounds else None
+    high = sum(bounds, NOTHING).high if bounds and not not_watched(runs) else None
     wanted = "gpm" if any(journal.header["method"] == "gpm" for journal in runs) else "peak-bound"
     method, interval = activity(totals, high) if wanted == "gpm" else ("peak-bound", Interval(0, high, high))
+    if method == "gpm" and high is None:
+        interval = Interval(interval.low, interval.value, None)
     reasons = lost if lost or interval.value is not None else [NO_DEVICE]
     return Record(
         method=method,
@@ -34,6 +40,26 @@ def device_record(runs: list[Journal], processes: list[Journal], lost: list[str]
         cross_checks=tuple(cross_checks(runs, processes)),
         devices=device_uses(totals),
         timeline=_timeline(runs) if method == "gpm" else Timeline(),
+    )
+
+
+def add_device_records(records: Sequence[tuple[str, Record]]) -> Record:
+    """Runs of which one method watched whole devices, added up: the ends of their intervals too."""
+    intervals = [record.interval for _, record in records]
+    values, highs = [one.value for one in intervals], [one.high for one in intervals]
+    return Record(
+        method=records[0][1].method,
+        interval=Interval(sum(one.low for one in intervals), bounded_sum(values), bounded_sum(highs)),
+        complete=all(record.complete for _, record in records),
+        reasons=tuple(f"{name}: {reason}" for name, record in records for reason in record.reasons),
+        runs=tuple(run for _, record in records for run in record.runs),
+        processes=tuple(process for _, record in records for process in record.processes),
+        counts={},
+        uncounted={},
+        policy_inputs=common_inputs(record.policy_inputs for _, record in records),
+        cross_checks=tuple(check for _, record in records for check in record.cross_checks),
+        devices=added_uses(use for _, record in records for use in record.devices),
+        timeline=added(record.timeline for _, record in records),
     )
 
 

@@ -26,7 +26,7 @@ from ftprof.record.reasons import (
     run_problems,
     runs_not_ended,
 )
-from ftprof.record.record import ProcessRecord, Record, RunInfo
+from ftprof.record.record import COUNTER_METHODS, ProcessRecord, Record, RunInfo
 from ftprof.record.run_files import FAILURES, RunFiles, is_journal
 from ftprof.record.timeline import Timeline, added
 
@@ -120,12 +120,22 @@ def merge_records(records: Sequence[tuple[str, Record]]) -> Record:
     one after the other in one process are different work.
     """
     _refuse_twice_at_once(records)
-    if any(record.estimates for _, record in records):
+    method = _method_of_all(records)
+    if method in COUNTER_METHODS:
         from ftprof.record.counted_record import add_counted_records
 
         return with_notes(add_counted_records(records))
+    if method != "analytic":
+        from ftprof.record.device_record import add_device_records
+
+        return with_notes(add_device_records(records))
     added_up = _analytic_record(
-        reasons=[f"{name}: {reason}" for name, record in records if not record.complete for reason in record.reasons],
+        reasons=[
+            f"{name}: {reason}"
+            for name, record in records
+            if not record.complete or record.interval.value is None
+            for reason in record.reasons
+        ],
         runs=tuple(run for _, record in records for run in record.runs),
         processes=tuple(process for _, record in records for process in record.processes),
         counts=[record.counts for _, record in records],
@@ -137,6 +147,17 @@ def merge_records(records: Sequence[tuple[str, Record]]) -> Record:
         timelines=[record.timeline for _, record in records],
     )
     return with_notes(added_up)
+
+
+def _method_of_all(records: Sequence[tuple[str, Record]]) -> str:
+    """Raises ``UntrustedInput`` where figures are of different kinds: their sum would be of none."""
+    (first, one), *others = records
+    for name, other in others:
+        if other.method != one.method and not {one.method, other.method} <= {*COUNTER_METHODS}:
+            raise UntrustedInput(
+                f"{first} was counted by the method {one.method}, {name} by {other.method}; such figures are not added"
+            )
+    return one.method
 
 
 def refuse_twice(named: Iterable[tuple[tuple[ProcessIdentity, str], str]]) -> None:

@@ -12,6 +12,7 @@ from ftprof.record.launch import Launch
 _NAMED = 4
 SEE_MORE = "--subscribe sees contexts that a program makes itself"
 COMMAND_DIED = "the command died of signal"
+NOT_ITS_CONTEXT = "but no CUDA context of its own was counted there"
 
 
 def run_problems(runs: list[Journal]) -> list[str]:
@@ -20,6 +21,15 @@ def run_problems(runs: list[Journal]) -> list[str]:
         return ["the journal of the ftprof that wrapped the run is missing"]
     problems = [(journal, problem) for journal in runs for problem in journal.problems]
     return [f"ftprof on {j.header['host']}: {problem}" for j, problem in problems if not _is_death(problem)]
+
+
+def not_watched(runs: list[Journal]) -> list[str]:
+    """What whole devices do not bound either: a method that was not to be had, parts and time that nobody watched."""
+    return [
+        *(problem for problem in run_problems(runs) if NOT_ITS_CONTEXT not in problem),
+        *parts_missing(launch for launch in _launches(runs)),
+        *runs_not_ended(runs),
+    ]
 
 
 def killed_commands(runs: list[Journal]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from ftprof.record.fields import parse_count, parse_list, parse_object, parse_whole
@@ -62,6 +63,22 @@ class Timeline:
         down, mine = self.shift - other.shift, self.steps  # the room may have made the steps longer
         for step, flops in other.steps.items():
             mine[step >> down] = mine.get(step >> down, 0) + flops
+
+    def after(self, moment_us: int, begin_us: int, end_us: int) -> tuple[Fraction, Fraction, Fraction]:
+        """The share of what lies between begin and end that comes after a moment: at least, likely, at most.
+
+        A step is not resolved: the one that the moment lies in is all before it, split evenly, or all after it.
+        """
+        whole = least = most = 0
+        likely = Fraction(0)
+        for step, flops in self.steps.items():
+            first, last = max(step << self.shift, begin_us), min((step + 1) << self.shift, end_us)
+            if first >= last:
+                continue
+            whole += flops
+            part = min(max(Fraction(last - moment_us, last - first), Fraction(0)), Fraction(1))
+            least, likely, most = least + flops * (part == 1), likely + flops * part, most + flops * (part > 0)
+        return (Fraction(least, whole), likely / whole, Fraction(most, whole)) if whole else (Fraction(0),) * 3
 
     def to_json(self) -> dict[str, Any] | None:
         """As the record's schema has it: every step from the first to the last; ``None`` where there is none."""

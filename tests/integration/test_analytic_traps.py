@@ -271,6 +271,21 @@ def test_a_formula_that_does_not_fit_never_reaches_the_user(wrap_python: Run) ->
     assert run.record["high"] is None
 
 
+@pytest.mark.parametrize("order", ["(dense, sparse)", "(sparse, dense)"])
+def test_a_sparse_product_is_not_taken_for_a_dense_one_of_its_shape(wrap_python: Run, order: str) -> None:
+    run = wrap_python(
+        f"""
+        import torch
+        dense, sparse = torch.eye(5), torch.eye(5).to_sparse()
+        for matrix in {order}: torch.mm(matrix, torch.ones(5, 6))
+        """
+    )
+    assert run.code == 0
+    assert run.flops == 2 * 5 * 5 * 6
+    assert [row["kind"] for row in run.record["not_counted"] if row["name"] in ("aten.mm", "aten.addmm")] == ["formula"]
+    assert run.record["high"] is None
+
+
 def test_a_captured_graph_counts_neither_its_capture_nor_its_replays(wrap_python: Run) -> None:
     """On a stand-in for torch.cuda.CUDAGraph: on a real GPU this is not yet measured."""
     run = wrap_python(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import clean_environment
+from conftest import clean_environment, ftprof
 from nvml_standin import Standin, nvml_library, sample, standin  # noqa: F401
 
 from ftprof.record.device_use import device_uses
@@ -84,6 +85,19 @@ def test_an_nvml_that_fails_is_named_and_the_command_goes_on(standin: Standin, c
     assert answer["windows"] == []
     (note,) = answer["notes"]
     assert "error 15" in note
+
+
+@pytest.mark.parametrize("method", ["auto", "gpm", "peak-bound"])
+def test_an_nvml_that_fails_never_keeps_a_command_from_running(standin: Standin, method: str, tmp_path: Path) -> None:  # noqa: F811
+    environment = standin.gpu().set(fail__nvmlDeviceGetHandleByIndex_v2="15").environment()
+    record = tmp_path / "record.json"
+    done = ftprof("wrap", "--method", method, "-o", str(record), "--", "sh", "-c", "echo ran; exit 7", env=environment)
+    assert (done.returncode, done.stdout) == (7, "ran\n"), done.stderr
+    assert json.loads(record.read_text())["high"] is None
+    if method != "auto":
+        assert "error 15" in done.stderr
+        refused = ftprof("wrap", "--require", method, "--", "echo", "ran", env=environment)
+        assert (refused.returncode, refused.stdout) == (125, "")
 
 
 def test_without_a_driver_there_is_nothing_to_say(tmp_path: Path) -> None:

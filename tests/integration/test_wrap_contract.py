@@ -362,3 +362,15 @@ def test_a_record_that_cannot_be_written_changes_no_exit_code(tmp_path: Path) ->
     )  # fmt: skip
     assert done.returncode == 6
     assert "no record could be written" in done.stderr
+
+
+@pytest.mark.parametrize(("fail_on", "code"), [("undetermined", 5), ("above", 0)])
+def test_a_record_that_cannot_be_written_is_no_passed_gate(tmp_path: Path, fail_on: str, code: int) -> None:
+    folder = tmp_path / "records"
+    folder.mkdir()
+    done = ftprof(
+        "wrap", "--fail-on", fail_on, "-o", str(folder / "r.json"), "--run-dir", str(tmp_path / "run"), "--",
+        "rm", "-r", str(folder),
+    )  # fmt: skip
+    assert done.returncode == code
+    assert "no record could be written" in done.stderr

@@ -107,12 +107,12 @@ def test_the_verdict_says_where_only_one_figure_crosses_the_threshold() -> None:
 # ---------------------------------------------------------------- counters
 
 
-def operators(folder: Path, *rows: tuple[str, int], partial: bool = True) -> None:
+def operators(folder: Path, *rows: tuple[str, int], partial: bool = True, time_us: int = 1000) -> None:
     """A journal of the hook beside one of counters, with these operations by phase."""
     header = {
         "schema": "ftprof.journal/1", "run": "id", "role": "process", "method": "analytic", "host": "h",
         "boot": "b" * 36,
-        "pid": 7, "start_ticks": 11, "parent_pid": 1, "time_us": 1000, "rank": None, "unwatched": [],
+        "pid": 7, "start_ticks": 11, "parent_pid": 1, "time_us": time_us, "rank": None, "unwatched": [],
         "software": {"python": "3.11", **({"operators": "counted from the first phase on"} if partial else {})},
         "devices": [{"device": "cpu", "name": ""}],
     }  # fmt: skip
@@ -121,8 +121,15 @@ def operators(folder: Path, *rows: tuple[str, int], partial: bool = True) -> Non
         | ({} if phase == "train" else {"phase": phase})
         for phase, flops in rows
     ]
-    window = {"method": "analytic", "begin_us": 1000, "end_us": 5000, "devices": [], "counts": counted, "uncounted": []}
-    lines = [("header", header), ("window", window), ("end", {"reason": "exit", "time_us": 5000})]
+    window = {
+        "method": "analytic",
+        "begin_us": time_us,
+        "end_us": time_us + 4000,
+        "devices": [],
+        "counts": counted,
+        "uncounted": [],
+    }
+    lines = [("header", header), ("window", window), ("end", {"reason": "exit", "time_us": time_us + 4000})]
     previous, text = FIRST_HASH, b""
     for kind, content in lines:
         line: dict[str, Any] = {"kind": kind, "previous": previous, **content}
@@ -140,12 +147,38 @@ def test_a_phase_s_share_of_the_operators_is_applied_to_counters_as_an_estimate(
     record = merge_journals(folder)
     assert record.interval.value == 1000
     assert record.by_phase == {"train": 1000}  # counters cannot tell
-    assert phase_amounts(record) == (PhaseAmount("recompute", 175, 250, 325, False),)
+    # The process began at 0 and its operators at 1 of 5 ms, within one step of the record's time line.
+    assert phase_amounts(record) == (PhaseAmount("recompute", 0, 200, 325, False),)
     executed, basis = figures_of(record, Claims())
-    assert (executed.value, basis.amount.value, basis.amount.high) == (1000, 750, executed.high - 175)  # type: ignore[operator]
+    assert (executed.value, basis.amount.value, basis.amount.high) == (1000, 800, executed.high)
     (analytic,) = (row for row in record.to_json()["comparisons"] if row["method"] == "analytic")
     assert (analytic["ratio"], analytic["agrees"]) == (None, None)
     assert "from the first phase on only" in analytic["says"]
+
+
+def test_a_share_is_taken_of_what_came_after_the_first_phase_only(tmp_path: Path) -> None:
+    """An evaluation at the end of a run without checkpointing: nothing is deducted from the training before it."""
+    folder, second = tmp_path / "run", 1_000_000
+    run_journal(folder, device_window())
+    windows = [counts(1000, n * second, (n + 1) * second) for n in range(60)]
+    counters_journal(folder, context(), *windows, end(60 * second))
+    operators(folder, ("evaluate", 10), time_us=57 * second)
+    (part,) = phase_amounts(merge_journals(folder))
+    assert part.phase == "evaluate"
+    assert abs(part.flops - 3000) <= 1
+    assert 0.7 * 1900 < part.low < 0.7 * 3001
+    assert 1.3 * 2999 < part.high < 1.3 * 4200
+
+
+def test_a_process_without_phases_has_no_part_in_another_one_s(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run_journal(folder, device_window())
+    counters_journal(folder, context(), counts(1000, 1000, 5000), end(5000), time_us=1000)
+    counters_journal(folder, context(), counts(9000, 1000, 5000), end(5000), pid=8, time_us=1000)
+    operators(folder, ("train", 50), ("evaluate", 50))
+    record = merge_journals(folder)
+    assert record.interval.value == 10_000
+    assert phase_amounts(record) == (PhaseAmount("evaluate", 350, 500, 650, False),)
 
 
 def test_operators_that_were_all_counted_are_compared(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from test_journal import HEADER, window
 
 from ftprof.errors import UntrustedInput
 from ftprof.measure.analytic.hook import Journal as Writer
+from ftprof.record.interval import Interval
 from ftprof.record.merge import merge_journals, merge_records
+from ftprof.record.record import Record
 
 INPUTS = {"pretrain_flops_low": "7", "pretrain_flops_high": "7"}
 
@@ -99,6 +102,40 @@ def test_records_are_added_and_a_process_in_two_of_them_is_refused(tmp_path: Pat
     assert (both.interval.value, len(both.processes), len(both.runs)) == (30, 2, 2)
     with pytest.raises(UntrustedInput, match="process 1 on h is in 1 and again in 3"):
         merge_records([*parts, ("3", parts[0][1])])
+
+
+def _of(folder: Path, pid: int, *windows: dict[str, Any]) -> Record:
+    run_journal(folder, pid=100 + pid)
+    if windows:
+        journal(folder, pid, *windows)
+    return merge_journals(folder)
+
+
+def test_records_of_different_methods_are_not_added(tmp_path: Path) -> None:
+    analytic = _of(tmp_path / "analytic", 1, window(5))
+    bound = replace(analytic, method="peak-bound", interval=Interval(0, 100, 100), counts={}, processes=())
+    for parts in ((analytic, bound), (bound, analytic)):
+        with pytest.raises(UntrustedInput, match=r"a was .* the method .*, b by .*; such figures are not added"):
+            merge_records([("a", parts[0]), ("b", parts[1])])
+
+
+@pytest.mark.parametrize("method", ["gpm", "peak-bound"])
+def test_records_of_devices_are_added_with_their_bounds(tmp_path: Path, method: str) -> None:
+    analytic = _of(tmp_path, 1, window(5))
+    one = replace(analytic, method=method, interval=Interval(1, 10, 100), counts={}, processes=())
+    both = merge_records([("a", one), ("b", one)])
+    assert (both.method, both.interval, both.complete) == (method, Interval(2, 20, 200), True)
+    unbounded = replace(one, interval=Interval(1, 10, None), complete=False, reasons=("why",))
+    both = merge_records([("a", one), ("b", unbounded)])
+    assert (both.interval, both.complete, both.reasons) == (Interval(2, 20, None), False, ("b: why",))
+
+
+def test_a_part_in_which_nothing_was_counted_leaves_the_sum_open(tmp_path: Path) -> None:
+    some, nothing = _of(tmp_path / "some", 1, window(5)), _of(tmp_path / "nothing", 2)
+    assert nothing.interval.value is None
+    both = merge_records([("some", some), ("nothing", nothing)])
+    assert (both.interval, both.complete) == (Interval(5, 5, None), False)
+    assert both.reasons[0].startswith("nothing: ")
 
 
 def test_an_incomplete_part_makes_the_whole_incomplete(tmp_path: Path) -> None:

@@ -787,7 +787,7 @@ class OperatorCounter:
         key: list[Any] = []
         for arg in args:
             if isinstance(arg, tensor):
-                key += (arg.shape, arg.dtype, arg.device, type(arg))
+                key += (arg.shape, arg.dtype, arg.device, arg.layout, type(arg))
             else:
                 key.append(tuple(arg) if type(arg) is list else arg)
         return tuple(key)
@@ -1038,8 +1038,11 @@ def canonical(line: dict[str, Any]) -> bytes:
 
 def process_identity() -> dict[str, Any]:
     """What tells this process from every other one: host, boot, process id and start time (clock ticks)."""
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        boot = file.read().strip()
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot = file.read().strip()
+    except OSError:
+        boot = "unknown"  # a sandbox may hide it; the other three still tell processes of one host apart
     with open("/proc/self/stat", errors="replace") as file:  # the program's name may be cut inside a character
         start = int(file.read().rpartition(")")[2].split()[19])
     return {"host": os.uname().nodename, "boot": boot, "pid": os.getpid(), "start_ticks": start}
