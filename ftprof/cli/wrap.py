@@ -131,6 +131,9 @@ def command(
 
 
 def _record_path(record: str | None, run_id: str, force: bool, run_dir: str | None) -> Path:
+    for option, value in (("-o", record), ("--run-dir", run_dir)):
+        if value == "":
+            raise UsageProblem(f"{option} is empty; is a variable of the shell not set?")
     path = Path(record) if record else default_record(run_id, os.environ)
     if len(os.fsencode(path.name)) > _LONGEST_NAME:
         raise FtprofError("the record's name is too long; give a shorter one with -o", EXIT_REFUSED)

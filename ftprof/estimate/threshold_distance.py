@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ftprof.estimate.method_estimate import MethodEstimate
-from ftprof.policy.amount import GIVEN, Amount
+from ftprof.policy.amount import GIVEN, GUIDELINES_BASIS, Amount
+from ftprof.policy.guidelines import guidelines_basis
 from ftprof.policy.inputs import PolicyInputs
 from ftprof.policy.policy import Policy
 from ftprof.policy.verdict import Verdict, judge
+from ftprof.record.phase_amounts import PhaseAmount
 
 
 @dataclass(frozen=True)
 class ThresholdDistance:
-    """A method under one policy. ``largest_tokens`` is None where nothing bounds what was not counted."""
+    """A method under one policy. ``largest_tokens`` is None where no number of tokens is known to stay below."""
 
     method: str
     verdict: Verdict
-    flops_compared: int
+    flops_compared: Fraction
     largest_tokens: int | None
 
 
@@ -39,11 +41,19 @@ def distances(
 
 
 def _distance(estimate: MethodEstimate, policy: Policy, inputs: PolicyInputs) -> ThresholdDistance:
-    executed = policy.flops_compared == "executed"
-    flops = estimate.executed if executed else estimate.guidelines_basis
-    a_token = estimate.executed_a_token if executed else estimate.guidelines_basis_a_token
-    high = None if estimate.not_counted else Fraction(flops)
+    flops, claims = Fraction(estimate.executed), inputs.claims
+    high = None if estimate.not_counted else flops
     reasons = tuple(f"{name} has no formula" for name in estimate.not_counted)
-    verdict = judge(policy, inputs, Amount(Fraction(flops), Fraction(flops), high, GIVEN, reasons))
-    largest = None if estimate.not_counted else largest_tokens_below(verdict.threshold_flops, a_token)
-    return ThresholdDistance(estimate.method.describe(), verdict, flops, largest)
+    executed = Amount(flops, flops, high, GIVEN, reasons)
+    again = estimate.recomputed
+    phases = [PhaseAmount("recompute", again, again, again, measured=False)] if again else []
+    basis = guidelines_basis(executed, phases, claims).amount
+    verdict = judge(policy, inputs, executed, basis)
+    compared, a_token, beside = executed, estimate.executed_a_token, Fraction(0)
+    if policy.flops_compared == GUIDELINES_BASIS:
+        compared, beside = basis, claims.generated_flops
+        if "recompute" in claims.deducted_phases:
+            a_token = estimate.guidelines_basis_a_token
+    bounded = not estimate.not_counted and (inputs.gpai or policy.gpai_condition is None)
+    largest = largest_tokens_below(max(verdict.threshold_flops - beside, Fraction(0)), a_token) if bounded else None
+    return ThresholdDistance(estimate.method.describe(), verdict, compared.value or Fraction(0), largest)

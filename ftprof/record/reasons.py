@@ -78,7 +78,8 @@ def ranks_missing(runs: list[Journal], processes: list[Journal]) -> list[str]:
     for size, seen in worlds(journal.header["rank"] for journal in processes).items():
         here = sorted(begun[size]) if size in begun else range(size)
         if missing := _absent(here, seen):
-            named = _some([f"rank {rank}" for rank in missing], len(here) - len(seen.intersection(here)))
+            present = len(seen & begun[size]) if size in begun else sum(rank in here for rank in seen)
+            named = _some([f"rank {rank}" for rank in missing], len(here) - present)
             reasons.append(f"{named} of {size} kept no journal: what was done there is not counted")
     return reasons
 

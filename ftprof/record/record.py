@@ -82,9 +82,11 @@ class ProcessRecord:
             began_us=parse_whole(data["began_us"]),
             last_us=parse_whole(data["last_us"]),
             end=None if data["end"] is None else parse_text(data["end"]),
-            rank=None if data["rank"] is None else dict(data["rank"]),
+            rank=None
+            if data["rank"] is None
+            else {parse_text(key): parse_whole(value) for key, value in parse_object(data["rank"]).items()},
             software=dict(data["software"]),
-            devices=tuple(dict(device) for device in data["devices"]),
+            devices=tuple(_device(device) for device in parse_list(data["devices"])),
             journal=parse_text(journal["name"]),
             journal_lines=parse_whole(journal["lines"]),
             journal_head=parse_text(journal["head"]),
@@ -131,7 +133,7 @@ class RunInfo:
             host=parse_text(data["host"]),
             began_us=parse_whole(data["began_us"]),
             ended_us=None if data["ended_us"] is None else parse_whole(data["ended_us"]),
-            exit_code=None if data["exit_code"] is None else int(data["exit_code"]),
+            exit_code=parse_optional_whole(data["exit_code"]),
             ftprof=parse_text(data["ftprof"]),
             head=parse_text(data["head"]),
             launch=Launch.from_json(data["launch"]) if "launch" in data else None,
@@ -382,6 +384,15 @@ def _cross_check(data: Any) -> dict[str, Any]:
     for flops in parse_object(check.get("by_phase", {})).values():
         parse_count(flops)
     return check
+
+
+def _device(data: Any) -> dict[str, Any]:
+    device = parse_object(data)
+    parse_text(device["device"])
+    for name in ("name", "uuid"):
+        if device.get(name) is not None:
+            parse_text(device[name])
+    return dict(device)
 
 
 def _work(row: dict[str, Any]) -> UncountedWork:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ftprof.record.record import COUNTER_METHODS
 from ftprof.report.amounts import day_text, decade_text, energy_text, flop_text, order_of_magnitude
 from ftprof.report.judged_run import JudgedRun
 from ftprof.report.methodology import methodology
@@ -57,7 +58,7 @@ def documentation_form(run: JudgedRun) -> tuple[FormField, ...]:
         _compute_order(run),
         _compute_value(run),
         FormField("How the amount of computation was measured", _BOTH, methodology(run)),
-        *_energy(use),
+        *_energy(use, _no_device_seen(run)),
     )
 
 
@@ -83,8 +84,16 @@ def _time_value(run: JudgedRun, use: RunUse) -> FormField:
             {str(device.get("name") or "") for p in run.record.processes for device in p.devices} - {""}
         )
         names = f" (devices of its processes: {', '.join(processors[:3])})" if processors else ""
-        lines.append(f"hardware days: no GPU was seen in use{names}; to be filled in by you")
+        lines.append(f"hardware days: {_no_device_seen(run)}{names}; to be filled in by you")
     return FormField(_TIME, (AIO,), tuple(lines), known=bool(use.wall_us))
+
+
+def _no_device_seen(run: JudgedRun) -> str:
+    """``ftprof.count()`` does not watch whole devices: there that none was seen says nothing."""
+    devices = [str(device["device"]) for process in run.record.processes for device in process.devices]
+    if any(device.startswith("cuda") for device in devices) or run.record.method in COUNTER_METHODS:
+        return "this record has no time of whole GPUs, as it was not made by ftprof wrap or NVML was not to be had"
+    return "no GPU was seen in use"
 
 
 def _hardware(kind: DeviceType) -> str:
@@ -125,14 +134,14 @@ def _no_compute(run: JudgedRun) -> tuple[str, ...]:
     return ("to be filled in by you: nothing was counted",)
 
 
-def _energy(use: RunUse) -> tuple[FormField, FormField]:
+def _energy(use: RunUse, no_device: str) -> tuple[FormField, FormField]:
     method = FormField("How the energy was measured", _BOTH, (_ENERGY_METHOD,))
     if use.energy_mj:
         return FormField(_ENERGY, _BOTH, (f"{energy_text(use.energy_mj)}, of the GPUs alone",)), method
     silent = sum(kind.silent for kind in use.types)
     told = sum(kind.energy_mj for kind in use.types)
     if not use.types:
-        why = "no GPU was seen in use, and ftprof measures no other energy"
+        why = f"{no_device}, and ftprof measures no other energy"
     elif told:
         why = f"{silent:,} of {use.devices:,} devices did not tell their energy; the others took {energy_text(told)}"
     elif silent:

@@ -57,7 +57,7 @@ def error_text(run: JudgedRun) -> str:
 
 
 def _method(record: Record) -> Iterator[str]:
-    processes = count_text(len(record.processes), "process", "es")
+    processes = count_text(len({process.identity for process in record.processes}), "process", "es")
     if record.method in COUNTER_METHODS and record.interval.value is not None:
         yield from _counters(record, processes)
     elif record.method == "analytic" and record.interval.value is not None:

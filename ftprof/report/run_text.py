@@ -55,6 +55,9 @@ def closing_block(record: Record, verdicts: Sequence[Verdict], where: Path, prog
     if codes:
         lines.append(_field("command", f"exit code {codes[0]}: this is what ran until then"))
     last = [f"  {'record':<{_LABEL}}{where}", f"  {'next':<{_LABEL}}{program} report {where}"]
+    for dispensable in ("coverage", "devices"):  # they are in the report; what is missing has to be here
+        if _LINES - len(lines) - len(last) < 2:
+            lines = [line for line in lines if not line.startswith(f"  {dispensable}")]
     free = _LINES - len(lines) - len(last)
     label = "incomplete" if not record.complete else "note" if record.interval.value is not None else "why"
     lines += _fields(label, _fitting(record.reasons, free - 1))
@@ -117,8 +120,8 @@ def devices_text(record: Record) -> str:
             key = str(device.get("uuid") or f"{process.identity.host} {device['device']}")
             devices.setdefault(str(device.get("name") or ""), {})[key] = str(device["device"])
     names = [_devices(name, list(dict.fromkeys(same.values())), len(same)) for name, same in devices.items()]
-    count = len(record.processes)
-    counted = sum(1 for process in record.processes if process.flops)
+    count = len({process.identity for process in record.processes})  # one may have a journal of each method
+    counted = len({process.identity for process in record.processes if process.flops})
     some = f" ({counted} counted work)" if 0 < counted < count else ""
     return f"{', '.join(names) or 'none'}; {_number(count, 'process', 'es')}{some}"
 

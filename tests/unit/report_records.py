@@ -118,7 +118,10 @@ def sampled() -> Record:
         complete=True,
         reasons=(),
         runs=(run_info(),),
-        processes=tuple(process(number, each) for number in range(8)),
+        processes=(
+            *(process(number, each) for number in range(8)),
+            *(process(number, 11 * EXA // 8, "analytic") for number in range(8)),  # beside it, for the phases
+        ),
         counts={Cell(BF16, "bf16", f"cuda:{number}"): (240, each) for number in range(8)},
         uncounted={},
         policy_inputs=KNOWN_BASE,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_journal import window
 from test_merge import journal, run_journal
 
 from ftprof.cli import main
+from ftprof.record.canonical import digest
 from ftprof.record.merge import merge_journals
 from ftprof.record.record import save_record
 
@@ -72,3 +75,65 @@ def test_a_damaged_record(folder: Path, seed: int, command: str, capsys: pytest.
     else:
         assert (code, out, len(err.splitlines())) == (1, "", 1)
         assert "Traceback" not in err
+
+
+def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Of everything in a document, but for its digest."""
+    if path and path != ("digest",):
+        yield path
+    for key, value in content.items() if isinstance(content, dict) else enumerate(content) if path else ():
+        if isinstance(value, (dict, list)):
+            yield from places(value, (*path, key))
+        elif (*path, key) != ("digest",):
+            yield (*path, key)
+
+
+def forged(folder: Path, whole: dict[str, Any], where: tuple[Any, ...], value: Any) -> Path:
+    content = json.loads(json.dumps(whole))
+    inner = content
+    for key in where[:-1]:
+        inner = inner[key]
+    inner[where[-1]] = value
+    path = folder / "forged.json"
+    path.write_text(json.dumps({**content, "digest": digest(content)}))
+    return path
+
+
+WRONG = (None, True, -1, 7, 10**40, 0.5, float("inf"), "7", "x", "", [], {}, [{}], {"rank": "x", "world_size": 2}, [7])
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("processes", 0, "rank"), {"rank": "x", "world_size": 2}),
+        (("processes", 0, "devices"), [{}]),
+        (("processes", 0, "devices"), [{"device": 7}]),
+        (("runs", 0, "exit_code"), float("inf")),
+        (("runs", 0, "exit_code"), "7"),
+        (("runs", 0, "exit_code"), 0.5),
+    ],
+)
+def test_a_forged_value_whose_digest_fits(
+    folder: Path, where: tuple[Any, ...], value: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = forged(folder, json.loads((folder / "record.json").read_text()), where, value)
+    for command in ("check", "report"):
+        code, out, err = run([command, str(path)], capsys)
+        assert (code, out, len(err.splitlines())) == (1, "", 1), err
+        assert "cannot be trusted" in err
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_forged_record_whose_digest_fits(folder: Path, seed: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each of ten values is put out of place; the digest would not tell."""
+    chance = random.Random(seed)
+    whole = json.loads((folder / "record.json").read_text())
+    whole["processes"][0]["rank"] = {"rank": 0, "world_size": 2}
+    everywhere = list(places(whole))
+    for _ in range(10):
+        where, value = chance.choice(everywhere), chance.choice(WRONG)
+        path = forged(folder, whole, where, value)
+        for command in (["check"], ["report"], ["report", "--format", "html"]):
+            code, _, err = run([*command, str(path)], capsys)
+            assert "unexpected" not in err, (where, value, err)
+            assert code in ((0, 3, 4, 5) if command == ["check"] else (0,)) or len(err.splitlines()) == 1

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,10 +19,12 @@ from ftprof.estimate import chip as chip_module
 from ftprof.estimate.chip import MachineUse, chip_names, find_chip
 from ftprof.estimate.config import read_config
 from ftprof.estimate.method import TuningMethod, compared_methods, read_method, split_list
+from ftprof.estimate.method_estimate import MethodEstimate
 from ftprof.estimate.reference_formulas import aws_formula, six_pd
-from ftprof.estimate.threshold_distance import largest_tokens_below
+from ftprof.estimate.threshold_distance import distances, largest_tokens_below
 from ftprof.estimate.workload import StepShape, WorkloadOptions, plan_workload
 from ftprof.policy.amount import Amount
+from ftprof.policy.claims import Claims
 from ftprof.policy.inputs import PolicyInputs
 from ftprof.policy.policy import load_policy
 from ftprof.policy.verdict import judge
@@ -39,6 +42,28 @@ def test_the_largest_number_of_tokens_is_below_and_one_more_is_above() -> None:
     policy, inputs = load_policy("ec-2025"), PolicyInputs()
     outcomes = [judge(policy, inputs, Amount.given(n * a_token, Fraction(0))).verdict for n in (most, most + 1)]
     assert outcomes == ["below", "above"]
+
+
+def test_claims_hold_for_an_estimate_too() -> None:
+    """A token costs 4 FLOP, of which one is recomputed; a thousand tokens, and the third of P is 10,000."""
+    method = TuningMethod("full")
+    chosen = MethodEstimate(
+        method, "sdpa", 1, 1, 1, forward=1000, backward=2000, recomputed=1000, attention=0, scores_again=0,
+        by_operator={}, not_counted=(), executed_a_token=Fraction(4), guidelines_basis_a_token=Fraction(3), steps=(),
+        references=(),
+    )  # fmt: skip
+    ec = load_policy("ec-2025")
+
+    def found(**inputs: Any) -> tuple[str, Fraction, int | None]:
+        (answer,) = distances([chosen], [ec], PolicyInputs(Fraction(30_000), Fraction(30_000), **inputs))
+        return answer.verdict.verdict, answer.flops_compared, answer.largest_tokens
+
+    assert found() == ("below", 3000, 10_000 // 3)
+    assert found(claims=Claims(deduct=())) == ("below", 4000, 10_000 // 4)
+    assert found(claims=Claims(generated_flops=Fraction(6000))) == ("below", 9000, 4000 // 3)
+    assert found(claims=Claims(generated_flops=Fraction(7001))) == ("above", 10_001, 2999 // 3)
+    assert found(claims=Claims(generated_flops=Fraction(20_000))) == ("above", 23_000, 0)
+    assert found(gpai=False) == ("undetermined", 3000, None)
 
 
 def test_a_number_that_reaches_the_threshold_exactly_is_still_below() -> None:

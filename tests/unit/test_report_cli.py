@@ -37,6 +37,21 @@ def test_every_format_of_every_record(form: str, name: str, tmp_path: Path, caps
     assert target.read_text(encoding="utf-8") == shown
 
 
+def test_the_json_says_by_which_base_compute_it_was_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, again = saved(analytic(policy_inputs={}), tmp_path), tmp_path / "again.json"
+    monkeypatch.setenv("PRETRAIN_FLOPS", "1e24")
+    assert run(["report", str(path), "--format", "json", "-o", str(again)], capsys)[0] == 0
+    monkeypatch.delenv("PRETRAIN_FLOPS")
+    content = json.loads(again.read_text())
+    assert {verdict["scenario"] for verdict in content["verdicts"]} == {"relative"}
+    assert content["policy_inputs"]["pretrain_flops_low"] == str(10**24)
+    _, shown, errors = run(["report", str(again), "--format", "json"], capsys)
+    assert errors == ""
+    assert json.loads(shown)["verdicts"] == content["verdicts"]
+
+
 def test_the_text_ends_with_the_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, text, _ = run(["report", str(saved(sampled(), tmp_path))], capsys)
     assert code == 0

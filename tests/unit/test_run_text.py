@@ -10,6 +10,7 @@ import pytest
 from test_record import process, record
 
 from ftprof.policy.derivation import GPU_HOURS, PUBLISHED, REGULATORS_EXAMPLE, SIX_PD
+from ftprof.policy.guidelines import figures_of
 from ftprof.policy.inputs import PolicyInputs
 from ftprof.policy.verdict import Verdict
 from ftprof.quantity import TIMES
@@ -47,6 +48,24 @@ def test_the_closing_block_has_at_most_fifteen_lines_whatever_there_is_to_say() 
     assert any("command       exit code 3: this is what ran until then" in line for line in block)
     assert all(len(line) < 80 for line in block)
     assert block[-1] == "  next          /bin/ftprof report record.json"
+
+
+def test_the_closing_block_has_at_most_fifteen_lines_with_every_kind_of_line() -> None:
+    apart = PolicyInputs(Fraction(10**22), Fraction(10**24), pretrain_low_kind=PUBLISHED, pretrain_high_kind=GPU_HOURS)
+    figure = 3 * 10**30
+    crowded = record(
+        policy_inputs=apart.to_json(),
+        complete=False,
+        interval=Interval(figure, figure, None),
+        reasons=("reason 0", "reason 1"),
+        counts={Cell("op", "p", "cpu", phase): (1, figure // 2) for phase in ("train", "evaluate")},
+        runs=(RunInfo("id", ("python", "x.py"), "host", 1, 2, 3, "0.1.0"),),
+    )
+    crowded = crowded.judged(apart.to_json(), (), figures_of(crowded, apart.claims)[1].to_json())
+    block = closing_block(crowded, [verdict("a", "above"), verdict("b"), verdict("c", "undetermined")], WHERE)
+    assert len(block) <= 15, "\n".join(block)
+    for label in ("guidelines", "base model", "command", "incomplete", "not counted", "record", "next"):
+        assert any(line.startswith(f"  {label}") for line in block), label
 
 
 def test_two_derivations_of_the_base_compute_are_both_shown_with_how_far_they_are_apart() -> None:
