@@ -8,12 +8,13 @@ from fractions import Fraction
 from ftprof.policy.law import ERROR_MARGIN
 
 STATED = "stated by the user"
-PUBLISHED = "published"
+PUBLISHED = "published"  # by who trained the model
+THIRD_PARTY = "third party's estimate"
 REGULATORS_EXAMPLE = "regulator's example"
 SIX_PD = "derived by 6PD"
 GPU_HOURS = "derived from hardware hours"
 
-KINDS = (STATED, PUBLISHED, REGULATORS_EXAMPLE, SIX_PD, GPU_HOURS)
+KINDS = (STATED, PUBLISHED, THIRD_PARTY, REGULATORS_EXAMPLE, SIX_PD, GPU_HOURS)
 KNOWN_KINDS = frozenset({STATED, PUBLISHED})
 """The others are estimates: the regulator's examples too, which show Annex A.2's methods at work."""
 

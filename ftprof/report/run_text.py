@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ftprof.policy.derivation import GPU_HOURS, PUBLISHED, REGULATORS_EXAMPLE, SIX_PD, STATED, times_apart
+from ftprof.policy.derivation import GPU_HOURS, PUBLISHED, REGULATORS_EXAMPLE, SIX_PD, STATED, THIRD_PARTY, times_apart
 from ftprof.policy.inputs import PolicyInputs
 from ftprof.policy.verdict import Verdict, difference_notice
 from ftprof.quantity import two_figures
@@ -199,6 +199,7 @@ def _guidelines_lines(record: Record) -> list[str]:
 _SHORT_KINDS = {
     STATED: "stated",
     PUBLISHED: "published",
+    THIRD_PARTY: "third party",
     REGULATORS_EXAMPLE: "Annex A.3",
     SIX_PD: "6PD",
     GPU_HOURS: "hardware",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ftprof.errors import FtprofError, UsageProblem
 from ftprof.policy import base_model_table
 from ftprof.policy.base_model_table import BaseModel, load_base_models
 from ftprof.policy.base_models import find_base_model
-from ftprof.policy.derivation import GPU_HOURS, PUBLISHED, REGULATORS_EXAMPLE, SIX_PD, times_apart
+from ftprof.policy.derivation import GPU_HOURS, PUBLISHED, REGULATORS_EXAMPLE, SIX_PD, THIRD_PARTY, times_apart
 from ftprof.policy.model_name import name_key
 
 MODELS = load_base_models()
@@ -29,7 +30,17 @@ def test_the_table_is_whole() -> None:
             assert derivation.source
             assert derivation.source.isascii()
             assert derivation.confidence in {"high", "medium", "low"}
-            assert derivation.kind in {PUBLISHED, REGULATORS_EXAMPLE, SIX_PD, GPU_HOURS}
+            assert derivation.kind in {PUBLISHED, THIRD_PARTY, REGULATORS_EXAMPLE, SIX_PD, GPU_HOURS}
+
+
+def test_an_estimate_of_somebody_else_is_not_called_published() -> None:
+    for model in MODELS:
+        for derivation in model.derivations:
+            if derivation.kind == PUBLISHED:
+                assert re.search(r"reported|stated in paper", derivation.source, re.IGNORECASE), model.name
+                assert not re.search(r"likely|unverified|benchmarks|mean of", derivation.source.split(";")[0]), (
+                    model.name
+                )
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)

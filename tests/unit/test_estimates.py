@@ -200,7 +200,8 @@ def test_the_answer_says_what_is_known_estimated_or_neither(capsys: pytest.Captu
         return str(check(capsys, "--flops", "1e20", *options)[1]["verdicts"][0]["why"])
 
     assert "is known, as stated by the user" in why("--pretrain-flops", "1e24")
-    assert "is known, as published" in why("--base-model", "Qwen2.5-7B")
+    assert "is known, as published by who trained it" in why("--base-model", "Falcon-40B")
+    assert "is estimated, by a third party" in why("--base-model", "Qwen2.5-7B")
     assert "is estimated, in an example of the Commission's own (Annex A.3)" in why("--base-model", "Qwen3-0.6B")
     assert "is estimated, by 6PD" in why("--base-model", "Qwen3-8B")
     assert "is estimated, from hardware hours" in why("--base-model", "gpt-oss-120b")
