@@ -41,6 +41,8 @@ def command(sources: tuple[Path, ...], record: str, force: bool, policy_options:
         result, verdicts = judge_record(merged, choice)
         try:
             save_record(result, where, overwrite=force)
+        except FileExistsError as error:
+            raise UsageProblem(f"the record {where} was made meanwhile; give --force to overwrite it") from error
         except OSError as error:
             raise FtprofError(f"the record {where} cannot be written: {error.strerror}") from error
     write_stdout(printable(sys.stdout, "\n".join(closing_block(result, verdicts, where))))

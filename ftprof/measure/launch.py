@@ -40,9 +40,13 @@ def sagemaker_output(environment: Environment, root: Path | None = None) -> Path
     uploaded, or else ``output``. Both as aws/sagemaker-training-toolkit has them (ENVIRONMENT_VARIABLES.md,
     src/sagemaker_training/environment.py).
     """
+    ml = root or Path(environment.get("SAGEMAKER_BASE_DIR") or "/opt/ml")
     if current_host(environment) is None and "SM_TRAINING_ENV" not in environment:
-        return None
-    output = (root or Path(environment.get("SAGEMAKER_BASE_DIR") or "/opt/ml")) / "output"
+        # A container without the toolkit has no variables of its own; SageMaker gives every one this file.
+        given = ml / "input" / "config" / "resourceconfig.json"
+        if training_job_name(environment) is None or not given.is_file():
+            return None
+    output = ml / "output"
     for folder in (output / "data", output):
         if folder.is_dir() and os.access(folder, os.W_OK):
             return folder

@@ -61,7 +61,12 @@ def decade_text(time_us: int) -> str:
 
 
 def energy_text(energy_mj: int) -> str:
-    """Millijoules as MWh to two significant figures."""
+    """Millijoules as kWh to two significant figures."""
+    return f"{two_digits(Fraction(1000 * energy_mj, MJ_PER_MWH))} kWh"
+
+
+def form_energy_text(energy_mj: int) -> str:
+    """Millijoules as MWh, the unit of the EU Model Documentation Form, to two significant figures."""
     return f"{two_digits(Fraction(energy_mj, MJ_PER_MWH))} MWh"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ftprof.record.record import COUNTER_METHODS
-from ftprof.report.amounts import day_text, decade_text, energy_text, flop_text, order_of_magnitude
+from ftprof.report.amounts import day_text, decade_text, flop_text, form_energy_text, order_of_magnitude
 from ftprof.report.judged_run import JudgedRun
 from ftprof.report.methodology import methodology
 from ftprof.report.run_use import DeviceType, RunUse, run_use
@@ -137,13 +137,15 @@ def _no_compute(run: JudgedRun) -> tuple[str, ...]:
 def _energy(use: RunUse, no_device: str) -> tuple[FormField, FormField]:
     method = FormField("How the energy was measured", _BOTH, (_ENERGY_METHOD,))
     if use.energy_mj:
-        return FormField(_ENERGY, _BOTH, (f"{energy_text(use.energy_mj)}, of the GPUs alone",)), method
+        return FormField(_ENERGY, _BOTH, (f"{form_energy_text(use.energy_mj)}, of the GPUs alone",)), method
     silent = sum(kind.silent for kind in use.types)
     told = sum(kind.energy_mj for kind in use.types)
     if not use.types:
         why = f"{no_device}, and ftprof measures no other energy"
     elif told:
-        why = f"{silent:,} of {use.devices:,} devices did not tell their energy; the others took {energy_text(told)}"
+        why = (
+            f"{silent:,} of {use.devices:,} devices did not tell their energy; the others took {form_energy_text(told)}"
+        )
     elif silent:
         why = "the GPUs do not tell their energy, or were parts of divided ones"
     else:

@@ -85,6 +85,10 @@ def test_without_a_start_there_is_none(variables: dict[str, str]) -> None:
 def test_the_record_in_a_sagemaker_container(tmp_path: Path) -> None:
     (tmp_path / "output").mkdir()
     assert sagemaker_output({"TRAINING_JOB_NAME": "x"}, tmp_path) is None, "a name alone makes no container"
+    (tmp_path / "input" / "config").mkdir(parents=True)
+    (tmp_path / "input" / "config" / "resourceconfig.json").write_text('{"current_host": "algo-1"}')
+    assert sagemaker_output({"TRAINING_JOB_NAME": "x"}, tmp_path) == tmp_path / "output", "one without the toolkit"
+    assert sagemaker_output({}, tmp_path) is None
     assert sagemaker_output(HOSTS, tmp_path / "none") is None
     assert sagemaker_output(HOSTS, tmp_path) == tmp_path / "output"
     (tmp_path / "output" / "data").mkdir()

@@ -31,6 +31,7 @@ from ftprof.report.amounts import (
     day_text,
     decade_text,
     energy_text,
+    form_energy_text,
     order_of_magnitude,
     percent_text,
     two_digits,
@@ -177,7 +178,8 @@ def test_times(time_us: int, clock: str, range_: str) -> None:
 
 def test_days_and_energy_have_two_figures() -> None:
     assert day_text(400_000 * US_PER_DAY) == f"4.0{TIMES}10^5 days"
-    assert energy_text(3_600_000_000_000 * 1234) == "1200 MWh"
+    assert form_energy_text(3_600_000_000_000 * 1234) == "1200 MWh"
+    assert energy_text(4_100_000_000) == "1.1 kWh"
 
 
 @pytest.mark.parametrize(
