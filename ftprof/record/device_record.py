@@ -21,10 +21,11 @@ def device_record(runs: list[Journal], processes: list[Journal], lost: list[str]
     """What NVML saw of whole devices; operators' formulas beside it."""
     totals = run_device_totals(runs)
     bounds = [total.estimate for total in totals if total.method == "peak-bound"]
-    high = sum(bounds, NOTHING).high if bounds and not not_watched(runs) else None
+    unwatched = bool(not_watched(runs))
+    high = sum(bounds, NOTHING).high if bounds and not unwatched else None
     wanted = "gpm" if any(journal.header["method"] == "gpm" for journal in runs) else "peak-bound"
     method, interval = activity(totals, high) if wanted == "gpm" else ("peak-bound", Interval(0, high, high))
-    if method == "gpm" and high is None:
+    if unwatched:
         interval = Interval(interval.low, interval.value, None)
     reasons = lost if lost or interval.value is not None else [NO_DEVICE]
     return Record(
@@ -46,10 +47,10 @@ def device_record(runs: list[Journal], processes: list[Journal], lost: list[str]
 def add_device_records(records: Sequence[tuple[str, Record]]) -> Record:
     """Runs of which one method watched whole devices, added up: the ends of their intervals too."""
     intervals = [record.interval for _, record in records]
-    values, highs = [one.value for one in intervals], [one.high for one in intervals]
+    value = sum(one.value or 0 for one in intervals) or None
     return Record(
         method=records[0][1].method,
-        interval=Interval(sum(one.low for one in intervals), bounded_sum(values), bounded_sum(highs)),
+        interval=Interval(sum(one.low for one in intervals), value, bounded_sum([one.high for one in intervals])),
         complete=all(record.complete for _, record in records),
         reasons=tuple(f"{name}: {reason}" for name, record in records for reason in record.reasons),
         runs=tuple(run for _, record in records for run in record.runs),

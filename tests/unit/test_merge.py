@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_counters_journal import device_window
+from test_counters_journal import run_journal as watched_run
 from test_journal import HEADER, window
 
 from ftprof.errors import UntrustedInput
@@ -168,3 +170,14 @@ def test_how_the_base_compute_was_given_makes_no_difference(tmp_path: Path) -> N
 def test_a_folder_without_journals_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UntrustedInput, match="no journal"):
         merge_journals(tmp_path)
+
+
+@pytest.mark.parametrize("method", ["counters", "gpm"])
+def test_a_method_that_was_named_and_not_to_be_had_leaves_no_bound(tmp_path: Path, method: str) -> None:
+    said = "problem", {"what": f"--method {method}: it is not to be had", "time_us": 600}
+    watched_run(tmp_path / "without", device_window(), method=method)
+    assert merge_journals(tmp_path / "without").interval.high is not None
+    watched_run(tmp_path / "said", said, device_window(), method=method)
+    record = merge_journals(tmp_path / "said")
+    assert (record.complete, record.interval.high) == (False, None)
+    assert any(f"--method {method}" in reason for reason in record.reasons)
