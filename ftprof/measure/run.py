@@ -24,7 +24,7 @@ from ftprof.measure.shared_run import RUN_SUFFIX, Part, SharedRun, first_line, s
 from ftprof.record.journal import JOURNAL_SCHEMA, JOURNALS, read_journal
 from ftprof.record.launch import Launch
 from ftprof.record.merge import merge_journals
-from ftprof.record.reasons import NOT_ITS_CONTEXT, SEE_MORE
+from ftprof.record.reasons import SEE_MORE
 from ftprof.record.record import Record
 from ftprof.record.run_files import FAILURES
 
@@ -142,7 +142,9 @@ class Run:
             if journal is not None:
                 counted |= {(context.device["uuid"], journal.identity.pid) for context in journal.contexts}
         for uuid, pid in sorted(set(users) - counted):
-            self.note_problem(f"process {pid} used {uuid}, {NOT_ITS_CONTEXT}; {SEE_MORE}")
+            self.note_problem(
+                f"process {pid} used {uuid}, but no CUDA context of its own was counted there; {SEE_MORE}"
+            )
 
     def note_problem(self, what: str) -> None:
         """Put into the record that, and why, the meter did not do all that was asked of it."""

@@ -133,7 +133,8 @@ def merge_records(records: Sequence[tuple[str, Record]]) -> Record:
         reasons=[
             f"{name}: {reason}"
             for name, record in records
-            if not record.complete or record.interval.value is None
+            # A part that was watched and did nothing is a zero; one of which nothing is known leaves the sum open.
+            if not record.complete or (record.interval.value is None and NO_WORK not in record.reasons)
             for reason in record.reasons
         ],
         runs=tuple(run for _, record in records for run in record.runs),

@@ -137,6 +137,8 @@ def test_a_context_that_nobody_sees_is_no_silent_below(standins: Standins, stand
     assert not record["complete"]
     assert "--subscribe" in counted.reasons
     assert is_honest(record, counted.truth())
+    assert record["high"] is None
+    assert {verdict["verdict"] for verdict in record["verdicts"]} == {"undetermined"}
 
 
 def test_a_context_that_nobody_sees_beside_one_that_is_counted(

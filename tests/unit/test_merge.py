@@ -140,6 +140,15 @@ def test_a_part_in_which_nothing_was_counted_leaves_the_sum_open(tmp_path: Path)
     assert both.reasons[0].startswith("nothing: ")
 
 
+def test_a_part_that_was_watched_and_did_nothing_is_a_zero(tmp_path: Path) -> None:
+    some, idle = (
+        _of(tmp_path / "some", 1, window(5)),
+        _of(tmp_path / "idle", 2, {**window(0), "counts": [], "uncounted": []}),
+    )
+    assert (idle.interval.value, idle.reasons) == (None, ("torch was imported, but no operator ran",))
+    assert merge_records([("some", some), ("idle", idle)]).interval == Interval(5, 5, 5)
+
+
 def test_an_incomplete_part_makes_the_whole_incomplete(tmp_path: Path) -> None:
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     for folder, pid in ((whole, 1), (torn, 2)):
