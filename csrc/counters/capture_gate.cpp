@@ -7,6 +7,7 @@ namespace ftprof::counters {
 namespace {
 
 constexpr std::chrono::seconds kPatience{2};
+constexpr std::chrono::milliseconds kPortion{20};
 
 }  // namespace
 
@@ -20,12 +21,30 @@ void CaptureGate::CaptureBegins() {
   std::unique_lock<std::mutex> lock(mutex_);
   ++captures_;
   for (Interrupt* meter : inside_) meter->Hurry();
-  left_.wait_for(lock, kPatience, [&] { return inside_.empty(); });
+  left_.wait_for(lock, kPatience, [&] { return inside_.empty() && edges_ == 0; });
 }
 
 void CaptureGate::CaptureEnds() {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (captures_ > 0) --captures_;
+  left_.notify_all();
+}
+
+// In portions: nobody tells the gate that a meter is to end. One whose window is what a capture
+// waits for closes it at once.
+void CaptureGate::EnterEdge(const Interrupt& meter) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const bool is_awaited = std::find(inside_.begin(), inside_.end(), &meter) != inside_.end();
+  while (captures_ > 0 && !is_awaited && meter.Pending() == Wake::kTimeout) {
+    left_.wait_for(lock, kPortion);
+  }
+  ++edges_;
+}
+
+void CaptureGate::LeaveEdge() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  --edges_;
+  left_.notify_all();
 }
 
 bool CaptureGate::TryEnter(Interrupt* meter) {
@@ -39,6 +58,14 @@ void CaptureGate::Leave(Interrupt* meter) {
   const std::lock_guard<std::mutex> lock(mutex_);
   inside_.erase(std::remove(inside_.begin(), inside_.end(), meter), inside_.end());
   left_.notify_all();
+}
+
+WindowEdge::WindowEdge(CaptureGate* gate, const Interrupt& interrupt) : gate_(gate) {
+  if (gate_ != nullptr) gate_->EnterEdge(interrupt);
+}
+
+WindowEdge::~WindowEdge() {
+  if (gate_ != nullptr) gate_->LeaveEdge();
 }
 
 PatchedWindow::PatchedWindow(CaptureGate* gate, Interrupt* interrupt)

@@ -1,4 +1,4 @@
-// Keeps windows of patched code and stream captures apart.
+// Keeps stream captures apart from windows of patched code, and from the edges of all windows.
 #pragma once
 
 #include <condition_variable>
@@ -15,9 +15,15 @@ namespace ftprof::counters {
 class CaptureGate {
  public:
   void CapturesAreAnnounced();
-  // Returns when no window of patched code is open, at the latest after two seconds.
+  // Returns when no window of patched code is open and no edge under way, at the latest after two
+  // seconds.
   void CaptureBegins();
   void CaptureEnds();
+
+  // Waits while a capture is under way, or until the meter is to end. CaptureBegins waits for
+  // LeaveEdge.
+  void EnterEdge(const Interrupt& meter);
+  void LeaveEdge();
 
   // False where a capture is under way or captures are not announced. When one begins, the meter is
   // hurried to leave.
@@ -29,7 +35,22 @@ class CaptureGate {
   std::condition_variable left_;
   bool announced_ = false;
   int captures_ = 0;
+  int edges_ = 0;
   std::vector<Interrupt*> inside_;
+};
+
+// Calls of CUPTI at a window's edge: one of them spoils a capture that another thread has under way
+// (seen on an H200 with CUPTI 13.0, though the calling thread's capture mode was relaxed).
+class WindowEdge {
+ public:
+  // The gate may be null: then nothing is waited for.
+  WindowEdge(CaptureGate* gate, const Interrupt& interrupt);
+  ~WindowEdge();
+  WindowEdge(const WindowEdge&) = delete;
+  WindowEdge& operator=(const WindowEdge&) = delete;
+
+ private:
+  CaptureGate* gate_;
 };
 
 // The time inside the gate, so that a capture waits for the window of patched code to end.

@@ -35,8 +35,7 @@ class ChosenWindows::Open {
       throw CuptiError(kCall, 0, "code may not be patched now: a stream is being captured",
                        "end the capture first, and announce captures");
     }
-    session->ImagesOf(group).Configure(session->profiler());
-    range.emplace(session->profiler(), "window");
+    range.emplace(session->Configure(group), "window");
   }
 
   const std::size_t group;

@@ -32,11 +32,26 @@ ContextSession::ContextSession(const cupti::Library& library, CUcontext context,
                                const std::atomic<bool>* forbidden)
     : library_(library),
       plan_(plan),
+      context_(context),
       availability_(std::move(availability)),
-      profiler_(library, context, forbidden) {}
+      forbidden_(forbidden) {
+  profiler_.emplace(library_, context_, forbidden_);
+}
 
 ContextSession::~ContextSession() {
-  if (profiler_.IsForbidden()) KeepForEver(std::move(images_));
+  if (profiler_ && profiler_->IsForbidden()) KeepForEver(std::move(images_));
+}
+
+const cupti::RangeProfiler& ContextSession::Configure(std::size_t group) {
+  cupti::GroupImages& images = ImagesOf(group);
+  if (configured_ && *configured_ != group) {
+    profiler_.reset();  // a context has one at a time
+    configured_.reset();
+  }
+  if (!profiler_) profiler_.emplace(library_, context_, forbidden_);
+  images.Configure(*profiler_);
+  configured_ = group;
+  return *profiler_;
 }
 
 cupti::GroupImages& ContextSession::ImagesOf(std::size_t group) {

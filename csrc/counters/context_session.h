@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,7 +38,10 @@ class ContextSession {
   // The counts of the range that was decoded last, in the order of the group's metrics. Throws
   // CuptiError.
   std::vector<std::uint64_t> CountsOf(std::size_t group);
-  const cupti::RangeProfiler& profiler() const noexcept { return profiler_; }
+  // Makes the next window collect this group. A profiler that was enabled for one group gives NaN
+  // for every other (seen on an H200 with CUPTI 13.0), so that each change enables it anew. Throws
+  // CuptiError.
+  const cupti::RangeProfiler& Configure(std::size_t group);
 
  private:
   using Images = std::map<std::size_t, cupti::GroupImages>;
@@ -46,9 +50,12 @@ class ContextSession {
 
   const cupti::Library& library_;
   const Plan& plan_;
+  CUcontext context_;
   std::vector<std::uint8_t> availability_;
+  const std::atomic<bool>* forbidden_;
   std::unique_ptr<Images> images_ = std::make_unique<Images>();  // must outlive the profiler
-  cupti::RangeProfiler profiler_;
+  std::optional<cupti::RangeProfiler> profiler_;
+  std::optional<std::size_t> configured_;  // for which group it was enabled
 };
 
 }  // namespace ftprof::counters

@@ -57,36 +57,46 @@ ScheduleSettings WithExactSlots(ScheduleSettings settings, const cupti::DeviceIn
 // One window after the other.
 class Meter::Session {
  public:
-  explicit Session(Meter* meter)
-      : meter_(*meter),
-        session_(meter->library_, meter->context_, meter->counted_.plan, meter->Availability(),
-                 &meter->interrupt_.abandoned()) {}
+  explicit Session(Meter* meter) : meter_(*meter) {
+    const WindowEdge edge(meter_.gate_, meter_.interrupt_);
+    session_.emplace(meter_.library_, meter_.context_, meter_.counted_.plan, meter_.Availability(),
+                     &meter_.interrupt_.abandoned());
+  }
+  ~Session() {
+    const WindowEdge edge(meter_.gate_, meter_.interrupt_);
+    session_.reset();
+  }
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
 
-  cupti::GroupImages& ImagesOf(std::size_t group) { return session_.ImagesOf(group); }
+  cupti::GroupImages& ImagesOf(std::size_t group) { return session_->ImagesOf(group); }
   // One window of a group, as long as this or until interrupted. Says what ended it.
   Wake Count(std::size_t group, std::uint64_t stratum, microseconds length);
 
  private:
   Meter& meter_;
-  ContextSession session_;
+  std::optional<ContextSession> session_;
 };
 
 Wake Meter::Session::Count(std::size_t group, std::uint64_t stratum, microseconds length) {
-  const cupti::RangeProfiler& profiler = session_.profiler();
-  session_.ImagesOf(group).Configure(profiler);
   Window window;
   window.group = group;
   window.stratum = stratum;
+  std::optional<WindowEdge> edge(std::in_place, meter_.gate_, meter_.interrupt_);
+  const cupti::RangeProfiler& profiler = session_->Configure(group);
   cupti::CountedRange range(profiler, "window");
+  edge.reset();
   window.begin_us = journal::NowUs();  // before anybody hears of it who has waited for it
   const OpenWindow open(&meter_.interrupt_);
   meter_.EndGap(window.begin_us);
   const Wake wake = meter_.interrupt_.WaitFor(length);
+  edge.emplace(meter_.gate_, meter_.interrupt_);
   window.end_us = std::max(window.begin_us, journal::NowUs());
   range.End();
   range.Decode();
+  edge.reset();
   if (profiler.IsForbidden()) return Wake::kAbandon;
-  window.counts = session_.CountsOf(group);
+  window.counts = session_->CountsOf(group);
   // Before the window counts as closed: whoever waits for a cut finds its counts there.
   meter_.sink_->OnWindow(window);
   meter_.covered_until_us_ = window.end_us;

@@ -15,14 +15,20 @@ std::string Joined(const std::vector<std::string>& names) {
 
 }  // namespace
 
+struct HostProfiler::Given {
+  std::string chip;
+  std::vector<std::uint8_t> availability;
+};
+
 HostProfiler::HostProfiler(const Library& library, const std::string& chip,
-                           const std::vector<std::uint8_t>& availability)
-    : library_(&library) {
+                           std::vector<std::uint8_t> availability)
+    : library_(&library), given_(new Given{chip, std::move(availability)}) {
   CUpti_Profiler_Host_Initialize_Params params{};
   params.structSize = CUpti_Profiler_Host_Initialize_Params_STRUCT_SIZE;
   params.profilerType = CUPTI_PROFILER_TYPE_RANGE_PROFILER;
-  params.pChipName = chip.c_str();
-  params.pCounterAvailabilityImage = availability.empty() ? nullptr : availability.data();
+  params.pChipName = given_->chip.c_str();
+  params.pCounterAvailabilityImage =
+      given_->availability.empty() ? nullptr : given_->availability.data();
   library.Check(library.api().host_initialize(&params), "cuptiProfilerHostInitialize",
                 "chip " + chip);
   object_ = params.pHostObject;
@@ -37,10 +43,13 @@ HostProfiler::~HostProfiler() {
 }
 
 HostProfiler::HostProfiler(HostProfiler&& other) noexcept
-    : library_(other.library_), object_(std::exchange(other.object_, nullptr)) {}
+    : library_(other.library_),
+      given_(std::move(other.given_)),
+      object_(std::exchange(other.object_, nullptr)) {}
 
 HostProfiler& HostProfiler::operator=(HostProfiler&& other) noexcept {
   std::swap(library_, other.library_);
+  std::swap(given_, other.given_);
   std::swap(object_, other.object_);
   return *this;
 }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,7 +28,7 @@ class HostProfiler {
   // library must outlive this object. Throws CuptiError for a chip that CUPTI does not know.
   // availability is the image that a context gave of the counters that it can read; empty: all.
   HostProfiler(const Library& library, const std::string& chip,
-               const std::vector<std::uint8_t>& availability = {});
+               std::vector<std::uint8_t> availability = {});
   ~HostProfiler();
   HostProfiler(HostProfiler&& other) noexcept;
   HostProfiler& operator=(HostProfiler&& other) noexcept;
@@ -51,7 +52,12 @@ class HostProfiler {
                                const std::vector<std::string>& names) const;
 
  private:
+  struct Given;
+
   const Library* library_;
+  // Where it lies, also when this object moves: CUPTI reads the availability again at AddMetrics
+  // (seen on an H200 with CUPTI 13.0: it crashes if that has gone).
+  std::unique_ptr<const Given> given_;
   CUpti_Profiler_Host_Object* object_ = nullptr;
 };
 

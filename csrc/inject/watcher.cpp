@@ -125,6 +125,7 @@ bool Watcher::WaitForDriver() {
   for (bool again = true;; again = Sleep()) {  // once more when the process ends
     try {
       const int count = driver_->DeviceCount();
+      driver_->RelaxCaptureMode();  // a retain or a release would spoil another thread's capture
       for (int ordinal = 0; ordinal < count; ++ordinal) {
         devices_[ordinal].idle_us = began_us_;
         devices_[ordinal].trouble = driver_failure_;

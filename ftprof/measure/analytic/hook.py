@@ -1006,7 +1006,11 @@ def announce_captures(graph: Any) -> None:
 
     def began(self: Any, *args: Any, **kwargs: Any) -> Any:
         tell_injection_library("capture_begins")
-        return begin(self, *args, **kwargs)
+        try:
+            return begin(self, *args, **kwargs)
+        except BaseException:
+            tell_injection_library("capture_ends")  # nothing is captured: ``capture_end`` will not come
+            raise
 
     def ended(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
