@@ -170,11 +170,13 @@ class Findings:
 class ContextMeter:
     """Counts on one context, on a thread of its own, from construction until it is stopped.
 
-    ``slots_us`` are the first and the longest slot, in microseconds, for tests. Raises ``CuptiError``; what goes wrong
-    later is a gap. In a forked child it does nothing.
+    ``slots_us`` are the first and the longest slot, in microseconds, for tests; ``cuda_core`` asks for windows of
+    patched code. Raises ``CuptiError``; what goes wrong later is a gap. In a forked child it does nothing.
     """
 
-    def __init__(self, context: CudaContext, seed: int, slots_us: tuple[int, int] | None = None) -> None: ...
+    def __init__(
+        self, context: CudaContext, seed: int, slots_us: tuple[int, int] | None = None, cuda_core: bool = False
+    ) -> None: ...
     def await_window(self, patience_s: float) -> bool:
         """Wait until a window is open. False where that took too long, or there will be none."""
 
@@ -228,6 +230,8 @@ class ScheduleSettings:
     first_slot_us: int
     longest_slot_us: int
     longest_cuda_core_slot_us: int
+    change_us: int
+    change_share: int
     slots: int
     strata_of_turn: int
     turns_of_length: int

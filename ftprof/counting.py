@@ -96,7 +96,7 @@ class Run(Result):
         """The operations since the last lap, or since the block began: an exact integer, ``None`` as ``flops`` is.
 
         All laps together are ``flops``, or more where an extrapolation was revised downwards. It waits for no GPU: with
-        hardware counters a lap ends with the last window that is closed (0.1 s to some seconds long) and holds what is
+        hardware counters a lap ends with the last window that was read (every ten seconds or so) and holds what is
         extrapolated so far, so take it over many steps.
         """
         with self._lapping:

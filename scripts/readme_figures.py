@@ -11,10 +11,52 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent.parent
 README = HERE / "README.md"
-_PLACE = re.compile(r"(<!-- figures: ([a-z-]+) -->\n).*?(<!-- end figures -->)", re.DOTALL)
+_PLACE = re.compile(r"(<!-- figures: ([a-z0-9-]+) -->\n).*?(<!-- end figures -->)", re.DOTALL)
+# Of a GPU's evidence, which has every figure: what a reader of the README asks first.
+ON_A_GPU = (
+    "bf16 4096, floating-point operations",
+    "fp16 4096, floating-point operations",
+    "tf32 4096, floating-point operations",
+    "fp8 4096, floating-point operations",
+    "fp64 2048, floating-point operations",
+    "int8 4096, floating-point operations",
+    "bf16 8192, floating-point operations",
+    "bf16 1000, floating-point operations",
+    "wrapped: bf16 in one window",
+    "graph captured before the window: counted / asked for",
+    "training step, tensor cores: windows / Nsight Compute, difference",
+    "patched: ffma instructions of threads",
+    "cupy RawKernel: multiply-adds of threads",
+    "edge idle: nobody counts",
+    "pop and push in one session: pop",
+    "pop and push in one session: share lost in 32 ranges",
+    "eager, large, slots of 1 s: metered / bare",
+    "graphs, large, slots of 1 s: metered / bare",
+    "training step: in a patched window / bare",
+    "training step: after all patched windows / bare",
+)
+
+
+def gpu_table(evidence: dict[str, Any]) -> str:
+    """What was asked of a GPU's counters, and what they gave."""
+    rows = ["| figure | median | least | most | rounds | wanted |", "|---|---|---|---|---|---|"]
+    for name in ON_A_GPU:
+        figure = evidence["figures"][name]
+        values = [_number(figure[key]) for key in ("median", "min", "max")]
+        unit = f", {figure['unit']}" if figure["unit"] else ""
+        rows.append(f"| {name}{unit} | {' | '.join(values)} | {figure['rounds']} | {figure['wanted'] or ''} |")
+    about = evidence["conditions"]
+    where = f"{about['gpu']}, driver {about['driver']}, CUPTI {about['cupti']}; {about['processor']}; {about['system']}"
+    also = f"Python {about['python']}; torch {about['torch']}; {about['date']}"
+    return "\n".join([*rows, "", f"Conditions: {where}; {also}."]) + "\n"
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:.4g}"
 
 
 def table(evidence: dict[str, dict[str, dict[str, float]]]) -> str:
@@ -34,7 +76,8 @@ def with_figures(readme: str) -> str:
 
     def fill(place: re.Match[str]) -> str:
         evidence = json.loads((HERE / "docs" / "evidence" / f"{place[2]}.json").read_text())
-        return place[1] + table(evidence) + place[3]
+        made = gpu_table(evidence) if evidence["conditions"].get("gpu") else table(evidence)
+        return place[1] + made + place[3]
 
     return _PLACE.sub(fill, readme)
 

@@ -8,8 +8,10 @@
 A run is a program of steps (a heavy part, a light part, now and then a pause) with noise from step to step, on a GPU
 with the groups of Hopper's plan. One metric is in the base group (bf16), one in a rotating group (tf32), one in patched
 code (ffma), which runs at a twentieth of its speed. Between windows nobody counts: these edges hold 1 to 5 % of the
-time. The workloads differ in when tf32 is active. Beside it stands what a pooled ratio makes of a rotation in fixed
-order whose duty rises at the first count.
+time. The workloads differ in when tf32 is active. Runs of two minutes have the schedule of a GPU on which a change of the
+group costs nothing; longer ones that of an H200, where it takes 0.18 s, so that the other groups are visited every six
+minutes or so. Beside it stands what a pooled ratio makes of a rotation in fixed order whose duty rises at the first
+count.
 """
 
 from __future__ import annotations
@@ -42,9 +44,12 @@ PER_SECOND = 1_000_000  # counts in the heavy part, and cycles when all SMs are 
 PEAK = 1_600_000
 SLOWDOWN = 20  # of patched code
 EDGES = (0.01, 0.05)  # their share of the time: between these, drawn for each run
+H200_SLOT_US = 2_100_000  # twice as long, and a count could reach 2^53
+CHEAP = ("2 minutes",)  # the lengths of runs on a GPU whose groups change for nothing
 ROLES = ["base", *["rotating"] * 3, "cuda-core", "link", *["integer"] * 3, *["sparse"] * 2]
 # The groups whose metrics are looked at; all others count cycles only, and are taken as one.
 BASE, ROTATING, PATCHED, LINK, OTHER = range(5)
+PATCHED_ROLE = ROLES.index("cuda-core")
 GROUP_OF_ROLE = np.array([BASE, ROTATING, OTHER, OTHER, PATCHED, LINK, *[OTHER] * 5])
 CYCLES = Metric("sm__cycles_active.sum", "", "cycles", 0)
 INSTRUCTIONS = Metric("smsp__thread_inst_executed.sum", "", "instructions", 0)
@@ -78,6 +83,7 @@ class Windows:
     end: Floats
     stratum: Integers
     group: Integers
+    chance: Floats  # that its slot is a given rotating group's
 
     @property
     def length(self) -> float:
@@ -93,18 +99,31 @@ class Windows:
 Refusal = Callable[[float], bool]
 
 
+def settings_of(length: str) -> _native.ScheduleSettings:
+    """With windows of patched code, which are off unless they are asked for."""
+    settings = _native.ScheduleSettings()
+    settings.cuda_core_windows = 1
+    if length in CHEAP:
+        settings.change_share, settings.first_slot_us = 0, 100_000
+    else:
+        settings.longest_slot_us = H200_SLOT_US
+    return settings
+
+
 def windows_of(
-    seed: int, seconds: float, edges: tuple[float, float], refused: Refusal | None, rng: np.random.Generator
+    seed: int, length_name: str, edges: tuple[float, float], refused: Refusal | None, rng: np.random.Generator
 ) -> Windows:
     """Those that the schedule gives a run of this length. The run's end cuts the last one short.
 
     Where code may not be patched (``refused``, by the clock), the base group has the slot.
     """
-    schedule = _native.Schedule(ROLES, _native.ScheduleSettings(), seed)
+    seconds = SECONDS[length_name]
+    schedule = _native.Schedule(ROLES, settings_of(length_name), seed)
     slots = schedule.take(1500)
     while sum(length for *_, length in slots) < seconds * 1e6:
         slots += schedule.take(len(slots))
     stratum, role, length = (np.array(column) for column in zip(*slots, strict=True))
+    chance = (np.bincount(stratum, role == ROTATING) / np.bincount(stratum, role != PATCHED_ROLE))[stratum]
     window = length / 1e6
     edge = window * rng.uniform(*edges) * rng.uniform(0.5, 1.5, len(window))
     clock = np.cumsum(window + edge) - window - edge
@@ -116,7 +135,7 @@ def windows_of(
         group = np.where(captured & (group == PATCHED), BASE, group)
     slowed = np.where(group == PATCHED, window / SLOWDOWN, window)
     begin = np.cumsum(slowed + edge[:used]) - slowed - edge[:used]
-    return Windows(clock, clock + window, begin, begin + slowed, stratum, group)
+    return Windows(clock, clock + window, begin, begin + slowed, stratum, group, chance[:used])
 
 
 class Program:
@@ -245,7 +264,7 @@ class Run:
         self, seed: int, length: str, edges: tuple[float, float] = EDGES, refused: Refusal | None = None
     ) -> None:
         self.rng = np.random.default_rng(seed)
-        self.windows = windows_of(seed, SECONDS[length], edges, refused, self.rng)
+        self.windows = windows_of(seed, length, edges, refused, self.rng)
         self.program = program = Program(SECONDS[length], STEP_S[length], self.rng)
         self._cycles_rate = program.rate(0.97, 0.85, 0.02)
         instructions = program.rate(0.5, 1.0, 0.01) * program.noise
@@ -303,10 +322,8 @@ class Run:
         A slot that is not for patched code is the group's with the same chance everywhere. The errors' correlation with
         this figure is taken out of the mean error, so that a small bias shows in a thousand runs.
         """
-        candidates = self.windows.group != PATCHED
-        settings = _native.ScheduleSettings()
-        chance = settings.strata_of_turn / (settings.strata_of_turn * settings.slots - settings.cuda_core_windows)
-        return float(counts[self.windows.group == ROTATING].sum() / chance - counts[candidates].sum())
+        mine, candidates = self.windows.group == ROTATING, self.windows.group != PATCHED
+        return float((counts[mine] / self.windows.chance[mine]).sum() - counts[candidates].sum())
 
     def _pooled(self, rate: Floats) -> tuple[float, float]:
         """One ratio of all windows, and its error: in a fixed order, a duty of 2 %, after the first count of 25 %."""

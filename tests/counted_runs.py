@@ -20,7 +20,7 @@ GEMM = {BF16: 960_000_000_000, "duration_us": 500}
 SCRIPT: dict[str, Any] = {"devices": [{"uuid": "GPU-00000000-0000-0000-0000-000000000001"}], "kernels": {"gemm": GEMM}}
 SHORT = ("--kernels", "gemm:600", "--seconds", "0.3", "--print")
 # Windows so short that a run of 0.3 s has some tens of them.
-FAST = {"FTPROF_SLOT_US": "5000,20000", "FTPROF_COUNTERS_SEED": "5"}
+FAST = {"FTPROF_SLOT_US": "5000,20000", "FTPROF_COUNTERS_SEED": "5", "FTPROF_CUDA_CORE": "1"}
 
 
 @dataclass(frozen=True)

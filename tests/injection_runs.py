@@ -18,7 +18,7 @@ from counted_runs import CountedRun, environment
 from cuda_standins import BF16, CYCLES, ContextTruth, Standins
 
 # Fast windows: a run of a second has some tens of them.
-SLOTS = {"FTPROF_SLOT_US": "10000,40000"}
+SLOTS = {"FTPROF_SLOT_US": "10000,40000", "FTPROF_CUDA_CORE": "1"}
 # A chip whose every metric is in the base group: nothing is extrapolated over rotation.
 BASE_ONLY: dict[str, Any] = {
     "devices": [{"chip": "BASE"}],

@@ -26,7 +26,7 @@ std::vector<std::uint8_t> AvailabilityIfTold(const cupti::Library& library, CUco
 
 }  // namespace
 
-// The members end in reverse order: the range first, then the time inside the gate.
+// The members end in reverse order: the range first, then the pass, then the time inside the gate.
 class ChosenWindows::Open {
  public:
   Open(ContextSession* session, std::size_t group_of_plan, CaptureGate* gate, Interrupt* interrupt)
@@ -35,15 +35,19 @@ class ChosenWindows::Open {
       throw CuptiError(kCall, 0, "code may not be patched now: a stream is being captured",
                        "end the capture first, and announce captures");
     }
-    range.emplace(session->Configure(group), "window");
+    const cupti::RangeProfiler& profiler = session->Configure(group, 1);
+    pass.emplace(profiler);
+    range.emplace(profiler, name_);
   }
 
   const std::size_t group;
 
  private:
   PatchedWindow gate_;
+  const std::string name_ = "window";
 
  public:
+  std::optional<cupti::CountedPass> pass;
   std::optional<cupti::CountedRange> range;
 };
 
@@ -85,8 +89,9 @@ std::vector<std::uint64_t> ChosenWindows::End() {
   if (!open_) throw CuptiError("close a window", 0, "none is open", {});
   try {
     open_->range->End();
-    open_->range->Decode();
-    std::vector<std::uint64_t> counts = session_->CountsOf(open_->group);
+    open_->pass->End();
+    open_->pass->Decode();
+    std::vector<std::uint64_t> counts = session_->CountsOf(open_->group, 1).front();
     open_.reset();
     return counts;
   } catch (const CuptiError&) {

@@ -1,7 +1,10 @@
 #include "counters/context_session.h"
 
+#include <exception>
 #include <mutex>
 #include <utility>
+
+#include "cupti/error.h"
 
 namespace ftprof::counters {
 namespace {
@@ -39,17 +42,32 @@ ContextSession::ContextSession(const cupti::Library& library, CUcontext context,
 }
 
 ContextSession::~ContextSession() {
-  if (profiler_ && profiler_->IsForbidden()) KeepForEver(std::move(images_));
+  try {
+    EndProfiler();
+  } catch (const std::exception&) {
+    // Nothing is lost with it; a session that cannot begin after it says so.
+  }
 }
 
-const cupti::RangeProfiler& ContextSession::Configure(std::size_t group) {
-  cupti::GroupImages& images = ImagesOf(group);
-  if (configured_ && *configured_ != group) {
-    profiler_.reset();  // a context has one at a time
-    configured_.reset();
+// A context has one at a time. Where it could not be disabled, CUPTI has its images for ever.
+void ContextSession::EndProfiler() {
+  configured_.reset();
+  if (!profiler_) return;
+  try {
+    profiler_->Disable();
+  } catch (const cupti::CuptiError&) {
+    profiler_.reset();
+    KeepForEver(std::exchange(images_, std::make_unique<Images>()));
+    throw;
   }
+  profiler_.reset();
+}
+
+const cupti::RangeProfiler& ContextSession::Configure(std::size_t group, std::size_t most_ranges) {
+  if (configured_ && *configured_ != group) EndProfiler();
+  cupti::GroupImages& images = ImagesOf(group);
   if (!profiler_) profiler_.emplace(library_, context_, forbidden_);
-  images.Configure(*profiler_);
+  images.Configure(*profiler_, most_ranges);
   configured_ = group;
   return *profiler_;
 }
@@ -63,18 +81,24 @@ cupti::GroupImages& ContextSession::ImagesOf(std::size_t group) {
       .first->second;
 }
 
-std::vector<std::uint64_t> ContextSession::CountsOf(std::size_t group) {
+std::vector<std::vector<std::uint64_t>> ContextSession::CountsOf(std::size_t group,
+                                                                 std::size_t ranges) {
   const cupti::GroupImages& images = ImagesOf(group);
   const std::lock_guard<std::mutex> lock(library_.host_mutex());
-  return images.Counts();
+  return images.Counts(ranges);
 }
 
-// CUPTI has pointers into the images of a profiler that it was not allowed to disable.
-void ContextSession::KeepForEver(std::unique_ptr<Images> images) {
-  static auto* mutex = new std::mutex;
-  static auto* kept = new std::vector<std::unique_ptr<Images>>;
-  const std::lock_guard<std::mutex> lock(*mutex);
-  kept->push_back(std::move(images));
+// CUPTI has pointers into the images of a profiler that could not be disabled.
+void ContextSession::KeepForEver(std::unique_ptr<Images> images) noexcept {
+  try {
+    static auto* mutex = new std::mutex;
+    static auto* kept = new std::vector<std::unique_ptr<Images>>;
+    const std::lock_guard<std::mutex> lock(*mutex);
+    kept->reserve(kept->size() + 1);
+    kept->push_back(std::move(images));
+  } catch (const std::exception&) {
+    (void)images.release();  // no memory to remember where they are
+  }
 }
 
 }  // namespace ftprof::counters

@@ -35,18 +35,19 @@ class ContextSession {
 
   // Throws CuptiError where the device does not take the group, after all.
   cupti::GroupImages& ImagesOf(std::size_t group);
-  // The counts of the range that was decoded last, in the order of the group's metrics. Throws
+  // The counts of the ranges that were decoded last, in the order of the group's metrics. Throws
   // CuptiError.
-  std::vector<std::uint64_t> CountsOf(std::size_t group);
-  // Makes the next window collect this group. A profiler that was enabled for one group gives NaN
-  // for every other (seen on an H200 with CUPTI 13.0), so that each change enables it anew. Throws
-  // CuptiError.
-  const cupti::RangeProfiler& Configure(std::size_t group);
+  std::vector<std::vector<std::uint64_t>> CountsOf(std::size_t group, std::size_t ranges);
+  // Makes the next pass collect this group in at most so many ranges. A profiler that was enabled
+  // for one group gives NaN for every other (seen on an H200 with CUPTI 13.0), so that each change
+  // enables it anew. Throws CuptiError.
+  const cupti::RangeProfiler& Configure(std::size_t group, std::size_t most_ranges);
 
  private:
   using Images = std::map<std::size_t, cupti::GroupImages>;
 
-  static void KeepForEver(std::unique_ptr<Images> images);
+  void EndProfiler();
+  static void KeepForEver(std::unique_ptr<Images> images) noexcept;
 
   const cupti::Library& library_;
   const Plan& plan_;

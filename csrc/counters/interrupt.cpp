@@ -83,4 +83,8 @@ bool Interrupt::WaitFinished(std::chrono::microseconds patience) {
   return changed_.wait_for(lock, patience, [&] { return finished_; });
 }
 
+OpenWindow::OpenWindow(Interrupt* interrupt) : interrupt_(interrupt) { interrupt_->WindowOpened(); }
+
+OpenWindow::~OpenWindow() { interrupt_->WindowClosed(); }
+
 }  // namespace ftprof::counters

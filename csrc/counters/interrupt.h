@@ -62,4 +62,16 @@ class Interrupt {
   Ticket closed_ = 0;  // how many windows were
 };
 
+// Says to whoever waits for a cut when a window is open.
+class OpenWindow {
+ public:
+  explicit OpenWindow(Interrupt* interrupt);
+  ~OpenWindow();
+  OpenWindow(const OpenWindow&) = delete;
+  OpenWindow& operator=(const OpenWindow&) = delete;
+
+ private:
+  Interrupt* interrupt_;
+};
+
 }  // namespace ftprof::counters

@@ -10,6 +10,7 @@
 
 #include "counters/context_session.h"
 #include "counters/cupti_chip.h"
+#include "counters/window_pass.h"
 #include "cupti/range_profiler.h"
 #include "journal/process_identity.h"
 
@@ -18,18 +19,6 @@ namespace {
 
 using cupti::CuptiError;
 using std::chrono::microseconds;
-
-// Says to whoever waits for a cut when a window is open.
-class OpenWindow {
- public:
-  explicit OpenWindow(Interrupt* interrupt) : interrupt_(interrupt) { interrupt_->WindowOpened(); }
-  ~OpenWindow() { interrupt_->WindowClosed(); }
-  OpenWindow(const OpenWindow&) = delete;
-  OpenWindow& operator=(const OpenWindow&) = delete;
-
- private:
-  Interrupt* interrupt_;
-};
 
 // No chip of this compute capability, or of any older one, does more dense operations a clock on a
 // multiprocessor in one format (NVIDIA's architecture whitepapers: fp16 on Turing, fp8 on Ada and
@@ -54,6 +43,14 @@ ScheduleSettings WithExactSlots(ScheduleSettings settings, const cupti::DeviceIn
 
 }  // namespace
 
+void MeterSettings::UseSlots(std::int64_t first_us, std::int64_t longest_us) {
+  schedule.first_slot_us = first_us;
+  schedule.longest_slot_us = longest_us;
+  schedule.change_share = 0;
+  first_retry = microseconds(first_us);
+  longest_retry = microseconds(8 * longest_us);
+}
+
 // One window after the other.
 class Meter::Session {
  public:
@@ -64,43 +61,52 @@ class Meter::Session {
   }
   ~Session() {
     const WindowEdge edge(meter_.gate_, meter_.interrupt_);
+    pass_.reset();
     session_.reset();
   }
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
   cupti::GroupImages& ImagesOf(std::size_t group) { return session_->ImagesOf(group); }
-  // One window of a group, as long as this or until interrupted. Says what ended it.
+  // One window of a group, as long as this or until interrupted. Says what ended it. The counts of
+  // the base group's windows may be told later, together.
   Wake Count(std::size_t group, std::uint64_t stratum, microseconds length);
 
  private:
+  void Begin(std::size_t group, std::uint64_t stratum);
+  void ClosePass();
+
   Meter& meter_;
   std::optional<ContextSession> session_;
+  std::optional<WindowPass> pass_;
 };
 
 Wake Meter::Session::Count(std::size_t group, std::uint64_t stratum, microseconds length) {
-  Window window;
-  window.group = group;
-  window.stratum = stratum;
-  std::optional<WindowEdge> edge(std::in_place, meter_.gate_, meter_.interrupt_);
-  const cupti::RangeProfiler& profiler = session_->Configure(group);
-  cupti::CountedRange range(profiler, "window");
-  edge.reset();
-  window.begin_us = journal::NowUs();  // before anybody hears of it who has waited for it
-  const OpenWindow open(&meter_.interrupt_);
-  meter_.EndGap(window.begin_us);
+  Begin(group, stratum);
   const Wake wake = meter_.interrupt_.WaitFor(length);
-  edge.emplace(meter_.gate_, meter_.interrupt_);
-  window.end_us = std::max(window.begin_us, journal::NowUs());
-  range.End();
-  range.Decode();
-  edge.reset();
-  if (profiler.IsForbidden()) return Wake::kAbandon;
-  window.counts = session_->CountsOf(group);
-  // Before the window counts as closed: whoever waits for a cut finds its counts there.
-  meter_.sink_->OnWindow(window);
-  meter_.covered_until_us_ = window.end_us;
-  return wake;
+  const WindowEdge edge(meter_.gate_, meter_.interrupt_);
+  pass_->End();
+  const bool goes_on = wake == Wake::kTimeout && group == meter_.base_group_ && pass_->HasRoom();
+  if (!goes_on) ClosePass();
+  return meter_.interrupt_.abandoned() ? Wake::kAbandon : wake;
+}
+
+void Meter::Session::Begin(std::size_t group, std::uint64_t stratum) {
+  const WindowEdge edge(meter_.gate_, meter_.interrupt_);
+  if (pass_ && (pass_->group() != group || !pass_->HasRoom())) ClosePass();
+  if (!pass_) pass_.emplace(&*session_, group, &meter_.interrupt_);
+  meter_.EndGap(pass_->Begin(stratum));
+}
+
+void Meter::Session::ClosePass() {
+  const std::vector<Window> windows = pass_->Close();
+  if (meter_.interrupt_.abandoned()) return;  // what was read is of no context
+  // Before the windows count as closed: whoever waits for a cut finds their counts there.
+  for (const Window& window : windows) {
+    meter_.sink_->OnWindow(window);
+    meter_.covered_until_us_ = window.end_us;
+  }
+  pass_.reset();
 }
 
 Meter::Meter(const cupti::Library& library, const cupti::Driver& driver, CUcontext context,

@@ -13,6 +13,7 @@
 #include "counters/interrupt.h"
 #include "counters/plan.h"
 #include "counters/schedule.h"
+#include "counters/window.h"
 #include "cupti/driver.h"
 #include "cupti/error.h"
 #include "cupti/library.h"
@@ -25,14 +26,6 @@ struct CountedContext {
   Plan plan;
   std::uint64_t seed = 0;
   std::int64_t begin_us = 0;
-};
-
-struct Window {
-  std::size_t group = 0;  // of the plan
-  std::uint64_t stratum = 0;
-  std::int64_t begin_us = 0;
-  std::int64_t end_us = 0;
-  std::vector<std::uint64_t> counts;  // in the order of the group's metrics, unweighted
 };
 
 // Time in which nobody counted, other than the ordinary edge between two windows.
@@ -62,6 +55,9 @@ struct MeterSettings {
   std::optional<cupti::CuptiError> before;
   std::chrono::microseconds first_retry{1'000'000};  // doubled after each failure
   std::chrono::microseconds longest_retry{60'000'000};
+
+  // Slots of other lengths: for tests, which cannot wait for what a training can.
+  void UseSlots(std::int64_t first_us, std::int64_t longest_us);
 };
 
 // Everything that it is given must outlive it. A failure is a gap, after which it tries again: in

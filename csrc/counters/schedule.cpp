@@ -27,6 +27,7 @@ void Check(const ScheduleSettings& settings) {
   Require(settings.slots > 0 && settings.strata_of_turn > 0 && settings.turns_of_length > 0,
           "a stratum without slots");
   Require(settings.other_windows > 0, "a group without windows");
+  Require(settings.change_us >= 0 && settings.change_share >= 0, "a change of no cost");
   Require(settings.most_percent > 0 && settings.most_percent < 100, "no room for a group");
 }
 
@@ -37,8 +38,8 @@ std::size_t RoundedUp(std::size_t number, std::size_t divisor) {
 }  // namespace
 
 std::int64_t LongestExactSlot(double counts_per_second) noexcept {
-  // A tenth is kept back, since a slot ends a little later than it should.
-  const double us = 0.9 * kExactCounts / std::max(counts_per_second, 1.0) * 1e6;
+  // Half is kept back: a window ends only once the device has done what it was given before.
+  const double us = 0.5 * kExactCounts / std::max(counts_per_second, 1.0) * 1e6;
   return us < static_cast<double>(kLongestSlotUs) ? static_cast<std::int64_t>(us) : kLongestSlotUs;
 }
 
@@ -47,13 +48,9 @@ Schedule::Schedule(std::vector<Role> roles, const ScheduleSettings& settings, st
   Check(settings_);
   const auto base = std::find(roles_.begin(), roles_.end(), Role::kBase);
   Require(std::count(roles_.begin(), roles_.end(), Role::kBase) == 1, "not exactly one base group");
+  base_ = static_cast<std::size_t>(base - roles_.begin());
   for (std::size_t group = 0; group < roles_.size(); ++group) AddGroup(roles_[group], group);
-  const std::size_t turn = settings_.strata_of_turn;
-  const std::size_t taken = turn * rotating_.size() + others_.size();
-  settings_.slots =
-      std::max(settings_.slots, RoundedUp(taken * 100, turn * settings_.most_percent));
-  others_.resize(turn * (settings_.slots - rotating_.size()),
-                 static_cast<std::size_t>(base - roles_.begin()));
+  settings_.slots = SlotsOfStratum();
 }
 
 void Schedule::AddGroup(Role role, std::size_t group) {
@@ -67,11 +64,29 @@ void Schedule::AddGroup(Role role, std::size_t group) {
       others_.insert(others_.end(), settings_.cuda_core_windows, group);
       break;
     case Role::kLink:
+      if (settings_.cuda_core_windows == 0) break;
+      others_.insert(others_.end(), settings_.other_windows, group);
+      break;
     case Role::kInteger:
     case Role::kSparse:
       others_.insert(others_.end(), settings_.other_windows, group);
       break;
   }
+}
+
+// So many that most are the base group's, and that changes of the group take no more than their
+// share: one before each window of another group, and one after the last.
+std::size_t Schedule::SlotsOfStratum() const {
+  const std::size_t turn = settings_.strata_of_turn;
+  const std::size_t taken = turn * rotating_.size() + others_.size();
+  if (taken == 0) return settings_.slots;
+  const std::size_t for_base = RoundedUp(taken * 100, turn * settings_.most_percent);
+  const std::size_t changes_us =
+      static_cast<std::size_t>(settings_.change_us * settings_.change_share) * (taken + turn) /
+      turn;
+  const std::size_t for_changes =
+      RoundedUp(changes_us, static_cast<std::size_t>(settings_.first_slot_us));
+  return std::max({settings_.slots, for_base, for_changes});
 }
 
 Slot Schedule::Next() {
@@ -103,16 +118,17 @@ void Schedule::BeginTurn() {
 }
 
 void Schedule::AppendTurn() {
-  Shuffle(&others_);
-  const std::size_t of_stratum = others_.size() / strata_.size();
-  auto begin = others_.begin();
-  for (Groups& stratum : strata_) {
-    const auto end = begin + static_cast<std::ptrdiff_t>(of_stratum);
-    Groups slots(begin, end);
-    slots.insert(slots.end(), rotating_.begin(), rotating_.end());
-    Shuffle(&slots);
-    stratum.insert(stratum.end(), slots.begin(), slots.end());
-    begin = end;
+  std::vector<Groups> visits(strata_.size(), rotating_);
+  for (const std::size_t other : others_) visits[Below(visits.size())].push_back(other);
+  for (std::size_t stratum = 0; stratum < strata_.size(); ++stratum) {
+    Shuffle(&visits[stratum]);
+    Groups drawn(std::max(settings_.slots, visits[stratum].size()), base_);
+    std::size_t place = Below(drawn.size());
+    for (const std::size_t group : visits[stratum]) {
+      drawn[place] = group;
+      place = (place + 1) % drawn.size();
+    }
+    strata_[stratum].insert(strata_[stratum].end(), drawn.begin(), drawn.end());
   }
 }
 

@@ -11,27 +11,28 @@
 namespace ftprof::counters {
 
 // Times in microseconds. The reasons for the numbers:
-// - 34 slots a stratum: 3 % of the time for each rotating group. What is never seen in a two-minute
-//   run is bounded by a twelfth of the time (three windows of 36), in a day by 1.2 %. More would
-//   cost the base group more than the rest gains: it keeps 87 % of the time on GH100, 83 % on
-//   AD102, which has the most groups.
-// - 48 strata of one length before slots double: slots stay near 1/1600 of the run's age, so a
-// phase
-//   that begins late is found and placed as well in a day as in a minute. A minute has 17 strata,
-//   ten days have 600.
-// - The groups that are reported apart, or only link others, share their turns over six strata:
-//   0.5 % of the time each, and three windows in a minute.
-// - Half a slot for patched code, which may take nearly all of its time from the program: 0.25 % of
-//   the time at most, 0.05 % once slots are long.
+// - To change the group takes 0.18 s on an H200 (docs/evidence), most of which the program stands
+//   still: changes may take a 400th of the time, which makes a visit to the other groups every six
+//   minutes there. Never fewer than 34 slots a stratum: 3 % of the time for each rotating group;
+//   more would cost the base group more than the rest gains. The number stays the same in a run:
+//   estimates take neighbouring strata together, and need the same share of each.
+// - Between two windows of one group a program stands still for a millisecond or two: slots of two
+//   seconds make that a thousandth.
+// - 48 strata of one length before slots double, so that a run of days has some hundred strata.
+// - The groups that are reported apart, or only link others, share their turns over six strata.
+// - Patched code is off: a training step takes 55 times as long in such a window, and 1.3 times as
+//   long for ever after (the same evidence). Where it is asked for, half a slot, one in six strata.
 struct ScheduleSettings {
-  std::int64_t first_slot_us = 100'000;
+  std::int64_t first_slot_us = 2'000'000;
   std::int64_t longest_slot_us = 10'000'000;  // see LongestExactSlot
   std::int64_t longest_cuda_core_slot_us = 1'000'000;
-  std::size_t slots = 34;             // of a stratum with one window of each rotating group
-  std::size_t strata_of_turn = 6;     // in which each other group has its windows
-  std::size_t turns_of_length = 8;    // before slots double
-  std::size_t other_windows = 1;      // of each link, integer and sparse group in a turn
-  std::size_t cuda_core_windows = 1;  // in a turn; 0: code is never patched
+  std::int64_t change_us = 180'000;
+  std::int64_t change_share = 400;  // one part of the time in so many; 0: changes cost nothing
+  std::size_t slots = 34;           // of a stratum with one window of each rotating group; or more
+  std::size_t strata_of_turn = 6;   // in which each other group has its windows
+  std::size_t turns_of_length = 8;  // before slots double
+  std::size_t other_windows = 1;    // of each link, integer and sparse group in a turn
+  std::size_t cuda_core_windows = 0;  // in a turn; 0: code is never patched, and links are no use
   std::size_t most_percent = 20;      // of slots for other groups than the base, else more slots
 };
 
@@ -46,12 +47,13 @@ struct Slot {
 std::int64_t LongestExactSlot(double counts_per_second) noexcept;
 
 // Time is cut into strata: a fixed number of slots of one length, decided before the stratum
-// begins. A stratum has one window of each rotating group, and six strata have one of each of the
-// others, at random places drawn without replacement; the base group has the rest. So every moment
-// has the same chance to be seen by a group, whatever the program's own periods are, and no count
-// that was seen changes what is looked at next: the estimates rely on both.
+// begins. In a stratum the other groups are visited once: one window of each rotating group, and in
+// one of six strata one of each of the others, in random order, one after the other, from a random
+// place on (behind the stratum's end they go on at its begin); the base group has the rest. So
+// every moment has the same chance to be seen by a group, whatever the program's own periods are,
+// and no count that was seen changes what is looked at next: the estimates rely on both.
 //
-// Slots double as the run goes on. Where they may not, strata get more slots and more windows
+// Slots double as the run goes on. Where they may not, strata get more slots and more visits
 // instead: several times the same, each drawn apart.
 //
 // A slot that cannot have its group (patched code during a stream capture) is the base group's.
@@ -70,13 +72,15 @@ class Schedule {
   void AddGroup(Role role, std::size_t group);
   void BeginTurn();
   void AppendTurn();
+  std::size_t SlotsOfStratum() const;
   void Shuffle(Groups* groups);
   std::uint64_t Below(std::uint64_t bound);
 
   ScheduleSettings settings_;
   std::vector<Role> roles_;
+  std::size_t base_ = 0;
   Groups rotating_;
-  Groups others_;  // the groups of all other slots of a turn
+  Groups others_;  // a turn's windows of all groups that are neither
   // Its sequence is part of the C++ standard; those of the standard's distributions are not.
   std::mt19937_64 engine_;
   std::size_t turn_ = 0;

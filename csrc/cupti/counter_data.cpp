@@ -20,24 +20,34 @@ std::size_t RangesIn(const Library& library, const std::vector<std::uint8_t>& im
   return info.numTotalRanges;
 }
 
-}  // namespace
-
-std::vector<std::uint64_t> CountsOf(const Library& library, const HostProfiler& host,
-                                    const std::vector<std::uint8_t>& image,
-                                    const std::vector<std::string>& metrics) {
-  const std::size_t ranges = RangesIn(library, image);
-  if (ranges != 1) {
-    throw CuptiError("cuptiRangeProfilerGetCounterDataInfo", 0,
-                     std::to_string(ranges) + " ranges were decoded instead of one", {});
-  }
+std::vector<std::uint64_t> Exact(const std::vector<double>& values,
+                                 const std::vector<std::string>& metrics) {
   std::vector<std::uint64_t> counts;
-  const std::vector<double> values = host.Evaluate(image, 0, metrics);
   for (std::size_t i = 0; i < values.size(); ++i) {
     if (!(values[i] >= 0 && values[i] < kFirstInexact) || std::nearbyint(values[i]) != values[i]) {
       throw CuptiError("cuptiProfilerHostEvaluateToGpuValues", 0,
                        metrics[i] + " is no exact count: " + std::to_string(values[i]), {});
     }
     counts.push_back(static_cast<std::uint64_t>(values[i]));
+  }
+  return counts;
+}
+
+}  // namespace
+
+std::vector<std::vector<std::uint64_t>> CountsOf(const Library& library, const HostProfiler& host,
+                                                 const std::vector<std::uint8_t>& image,
+                                                 const std::vector<std::string>& metrics,
+                                                 std::size_t ranges) {
+  const std::size_t decoded = RangesIn(library, image);
+  if (decoded != ranges) {
+    throw CuptiError(
+        "cuptiRangeProfilerGetCounterDataInfo", 0,
+        std::to_string(decoded) + " ranges were decoded instead of " + std::to_string(ranges), {});
+  }
+  std::vector<std::vector<std::uint64_t>> counts;
+  for (std::size_t range = 0; range < ranges; ++range) {
+    counts.push_back(Exact(host.Evaluate(image, range, metrics), metrics));
   }
   return counts;
 }

@@ -90,11 +90,19 @@ RangeProfiler::RangeProfiler(const Library& library, CUcontext context,
 }
 
 RangeProfiler::~RangeProfiler() {
-  if (object_ == nullptr || IsForbidden()) return;
+  try {
+    Disable();
+  } catch (const CuptiError&) {
+    // Who wants to know calls it before.
+  }
+}
+
+void RangeProfiler::Disable() {
+  if (object_ == nullptr) return;
   auto params =
       Sized<CUpti_RangeProfiler_Disable_Params>(CUpti_RangeProfiler_Disable_Params_STRUCT_SIZE);
-  params.pRangeProfilerObject = object_;
-  (void)library_->target().range_disable(&params);
+  params.pRangeProfilerObject = std::exchange(object_, nullptr);
+  Check(target().range_disable(&params), "cuptiRangeProfilerDisable");
 }
 
 const TargetApi& RangeProfiler::target() const {
@@ -138,7 +146,7 @@ GroupImages::GroupImages(const Library& library, const std::string& chip,
   }
 }
 
-void GroupImages::Configure(const RangeProfiler& profiler) {
+void GroupImages::Configure(const RangeProfiler& profiler, std::size_t most_ranges) {
   std::vector<const char*> names = Pointers(metrics_);
   // Each time: the profiler initialises an image for the metrics that were named last.
   auto size = Sized<CUpti_RangeProfiler_GetCounterDataSize_Params>(
@@ -146,8 +154,8 @@ void GroupImages::Configure(const RangeProfiler& profiler) {
   size.pRangeProfilerObject = profiler.get();
   size.pMetricNames = names.data();
   size.numMetrics = names.size();
-  size.maxNumOfRanges = 1;
-  size.maxNumRangeTreeNodes = 1;
+  size.maxNumOfRanges = most_ranges;
+  size.maxNumRangeTreeNodes = static_cast<std::uint32_t>(most_ranges);
   profiler.Check(profiler.target().range_get_counter_data_size(&size),
                  "cuptiRangeProfilerGetCounterDataSize");
   data_.resize(size.counterDataSize);
@@ -167,7 +175,7 @@ void GroupImages::Configure(const RangeProfiler& profiler) {
   config.pCounterDataImage = data_.data();
   config.range = CUPTI_UserRange;
   config.replayMode = CUPTI_UserReplay;
-  config.maxRangesPerPass = 1;
+  config.maxRangesPerPass = most_ranges;
   config.numNestingLevels = 1;
   config.minNestingLevel = 1;
   config.passIndex = 0;
@@ -175,54 +183,27 @@ void GroupImages::Configure(const RangeProfiler& profiler) {
   profiler.Check(profiler.target().range_set_config(&config), "cuptiRangeProfilerSetConfig");
 }
 
-std::vector<std::uint64_t> GroupImages::Counts() const {
-  return CountsOf(*library_, host_, data_, metrics_);
+std::vector<std::vector<std::uint64_t>> GroupImages::Counts(std::size_t ranges) const {
+  return CountsOf(*library_, host_, data_, metrics_, ranges);
 }
 
-CountedRange::CountedRange(const RangeProfiler& profiler, const std::string& name)
-    : profiler_(&profiler), name_(name) {
-  auto start =
-      Sized<CUpti_RangeProfiler_Start_Params>(CUpti_RangeProfiler_Start_Params_STRUCT_SIZE);
-  start.pRangeProfilerObject = profiler.get();
-  profiler.Check(profiler.target().range_start(&start), "cuptiRangeProfilerStart");
-  started_ = true;
-  auto push =
-      Sized<CUpti_RangeProfiler_PushRange_Params>(CUpti_RangeProfiler_PushRange_Params_STRUCT_SIZE);
-  push.pRangeProfilerObject = profiler.get();
-  push.pRangeName = name_.c_str();
-  const CUptiResult result = profiler.target().range_push(&push);
-  if (result != CUPTI_SUCCESS) {
-    try {
-      Stop();  // a constructor that throws has no destructor
-    } catch (const CuptiError&) {
-      // What is to be told is the push.
-    }
-  }
-  profiler.Check(result, "cuptiRangeProfilerPushRange");
-  pushed_ = true;
-}
-
-CountedRange::~CountedRange() {
-  try {
-    if (pushed_) Pop();
-  } catch (const CuptiError&) {
-    // The error that led here is told; the session is ended as far as it can be.
-  }
-  try {
-    if (started_) Stop();
-  } catch (const CuptiError&) {
-  }
-}
-
-void CountedRange::Pop() {
-  pushed_ = false;
+CountedPass::CountedPass(const RangeProfiler& profiler) : profiler_(&profiler) {
   auto params =
-      Sized<CUpti_RangeProfiler_PopRange_Params>(CUpti_RangeProfiler_PopRange_Params_STRUCT_SIZE);
-  params.pRangeProfilerObject = profiler_->get();
-  profiler_->Check(profiler_->target().range_pop(&params), "cuptiRangeProfilerPopRange");
+      Sized<CUpti_RangeProfiler_Start_Params>(CUpti_RangeProfiler_Start_Params_STRUCT_SIZE);
+  params.pRangeProfilerObject = profiler.get();
+  profiler.Check(profiler.target().range_start(&params), "cuptiRangeProfilerStart");
+  started_ = true;
 }
 
-void CountedRange::Stop() {
+CountedPass::~CountedPass() {
+  try {
+    if (started_) End();
+  } catch (const CuptiError&) {
+    // The error that led here is told; the pass is ended as far as it can be.
+  }
+}
+
+void CountedPass::End() {
   started_ = false;
   auto params = Sized<CUpti_RangeProfiler_Stop_Params>(CUpti_RangeProfiler_Stop_Params_STRUCT_SIZE);
   params.pRangeProfilerObject = profiler_->get();
@@ -233,12 +214,7 @@ void CountedRange::Stop() {
   }
 }
 
-void CountedRange::End() {
-  Pop();
-  Stop();
-}
-
-void CountedRange::Decode() {
+void CountedPass::Decode() {
   auto params = Sized<CUpti_RangeProfiler_DecodeData_Params>(
       CUpti_RangeProfiler_DecodeData_Params_STRUCT_SIZE);
   params.pRangeProfilerObject = profiler_->get();
@@ -248,6 +224,32 @@ void CountedRange::Decode() {
     throw CuptiError(kCall, 0, std::to_string(params.numOfRangeDropped) + " ranges were dropped",
                      {});
   }
+}
+
+CountedRange::CountedRange(const RangeProfiler& profiler, const std::string& name)
+    : profiler_(&profiler) {
+  auto params =
+      Sized<CUpti_RangeProfiler_PushRange_Params>(CUpti_RangeProfiler_PushRange_Params_STRUCT_SIZE);
+  params.pRangeProfilerObject = profiler.get();
+  params.pRangeName = name.c_str();
+  profiler.Check(profiler.target().range_push(&params), "cuptiRangeProfilerPushRange");
+  pushed_ = true;
+}
+
+CountedRange::~CountedRange() {
+  try {
+    if (pushed_) End();
+  } catch (const CuptiError&) {
+    // The error that led here is told.
+  }
+}
+
+void CountedRange::End() {
+  pushed_ = false;
+  auto params =
+      Sized<CUpti_RangeProfiler_PopRange_Params>(CUpti_RangeProfiler_PopRange_Params_STRUCT_SIZE);
+  params.pRangeProfilerObject = profiler_->get();
+  profiler_->Check(profiler_->target().range_pop(&params), "cuptiRangeProfilerPopRange");
 }
 
 }  // namespace ftprof::cupti

@@ -35,6 +35,10 @@ class RangeProfiler {
   RangeProfiler(const RangeProfiler&) = delete;
   RangeProfiler& operator=(const RangeProfiler&) = delete;
 
+  // What the destructor does, too, but without a word. Throws CuptiError: what has become of the
+  // session is then not known, and it is not tried again.
+  void Disable();
+
   const Library& library() const noexcept { return *library_; }
   CUpti_RangeProfiler_Object* get() const noexcept { return object_; }
   bool IsForbidden() const noexcept { return forbidden_ != nullptr && forbidden_->load(); }
@@ -62,11 +66,12 @@ class GroupImages {
               const std::vector<std::uint8_t>& availability, std::vector<std::string> metrics);
 
   const std::vector<std::string>& metrics() const noexcept { return metrics_; }
-  // Makes the session of this profiler collect these metrics next, into an empty image.
-  void Configure(const RangeProfiler& profiler);
-  // The counts of the one range that was decoded into the image, in the order of metrics(). Throws
+  // Makes the session of this profiler collect these metrics next, into an empty image for at most
+  // so many ranges.
+  void Configure(const RangeProfiler& profiler, std::size_t most_ranges);
+  // The counts of the ranges that were decoded into the image, in the order of metrics(). Throws
   // CuptiError, as CountsOf does.
-  std::vector<std::uint64_t> Counts() const;
+  std::vector<std::vector<std::uint64_t>> Counts(std::size_t ranges) const;
 
  private:
   const Library* library_;
@@ -76,14 +81,14 @@ class GroupImages {
   std::vector<std::uint8_t> data_;
 };
 
-// One range, counted from construction to End. Where End was not called, the destructor ends the
-// session without counting.
-class CountedRange {
+// One pass over what is configured, from construction to End. Ranges are counted inside it. Where
+// End was not called, the destructor ends it without counting.
+class CountedPass {
  public:
-  CountedRange(const RangeProfiler& profiler, const std::string& name);
-  ~CountedRange();
-  CountedRange(const CountedRange&) = delete;
-  CountedRange& operator=(const CountedRange&) = delete;
+  explicit CountedPass(const RangeProfiler& profiler);
+  ~CountedPass();
+  CountedPass(const CountedPass&) = delete;
+  CountedPass& operator=(const CountedPass&) = delete;
 
   // Throws CuptiError, also where passes are missing.
   void End();
@@ -92,12 +97,24 @@ class CountedRange {
   void Decode();
 
  private:
-  void Pop();
-  void Stop();
-
   const RangeProfiler* profiler_;
-  std::string name_;  // whether CUPTI copies it is not documented
   bool started_ = false;
+};
+
+// One range of a pass, from construction to End or destruction. Its end waits for what the context
+// was given to do before it, which counts (seen on an H200 with CUPTI 13.0).
+class CountedRange {
+ public:
+  // The name must outlive the pass: whether CUPTI copies it is not documented.
+  CountedRange(const RangeProfiler& profiler, const std::string& name);
+  ~CountedRange();
+  CountedRange(const CountedRange&) = delete;
+  CountedRange& operator=(const CountedRange&) = delete;
+
+  void End();
+
+ private:
+  const RangeProfiler* profiler_;
   bool pushed_ = false;
 };
 

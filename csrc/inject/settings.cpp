@@ -58,16 +58,13 @@ std::vector<cupti::SearchRoot> CuptiRoots() {
 void ReadSchedule(Settings* settings) {
   const std::uint64_t seed = Number(Variable("FTPROF_COUNTERS_SEED"));
   settings->meter.seed = seed != 0 ? seed : RandomSeed();
+  settings->meter.schedule.cuda_core_windows = Variable("FTPROF_CUDA_CORE") == "1" ? 1 : 0;
   const std::vector<std::string> slots = Split(Variable("FTPROF_SLOT_US"), ',');
   if (slots.size() != 2) return;
   const std::uint64_t first = Number(slots[0]);
   const std::uint64_t longest = Number(slots[1]);
   if (first == 0 || longest < first) return;
-  settings->meter.schedule.first_slot_us = static_cast<std::int64_t>(first);
-  settings->meter.schedule.longest_slot_us = static_cast<std::int64_t>(longest);
-  // Tests cannot wait for what a training can.
-  settings->meter.first_retry = std::chrono::microseconds(first);
-  settings->meter.longest_retry = std::chrono::microseconds(8 * longest);
+  settings->meter.UseSlots(static_cast<std::int64_t>(first), static_cast<std::int64_t>(longest));
 }
 
 // "/a/lib/python3.12/site-packages" of "/a/lib/python3.12/site-packages/torch/lib/libc10.so".

@@ -19,7 +19,7 @@ struct Settings {
   std::vector<cupti::SearchRoot> cupti_roots;
   bool subscribe = false;                  // FTPROF_SUBSCRIBE=1
   std::size_t lines_before_rollup = 4096;  // FTPROF_ROLLUP_LINES
-  counters::MeterSettings meter;           // FTPROF_COUNTERS_SEED, FTPROF_SLOT_US=first,longest
+  counters::MeterSettings meter;           // FTPROF_COUNTERS_SEED, FTPROF_CUDA_CORE, FTPROF_SLOT_US
 };
 
 // Nothing where this process is no part of a run. To be read on a thread of the application's,

@@ -131,18 +131,13 @@ py::dict ContextPart(const CountedContext& context) {
   return part;
 }
 
-std::unique_ptr<ContextMeter> MakeMeter(
-    const FoundContext& context, std::uint64_t seed,
-    std::optional<std::pair<std::int64_t, std::int64_t>> slots) {
+std::unique_ptr<ContextMeter> MakeMeter(const FoundContext& context, std::uint64_t seed,
+                                        std::optional<std::pair<std::int64_t, std::int64_t>> slots,
+                                        bool cuda_core) {
   counters::MeterSettings settings;
   settings.seed = seed;
-  if (slots) {
-    settings.schedule.first_slot_us = slots->first;
-    settings.schedule.longest_slot_us = slots->second;
-    // Tests cannot wait for what a training can.
-    settings.first_retry = microseconds(slots->first);
-    settings.longest_retry = microseconds(8 * slots->second);
-  }
+  settings.schedule.cuda_core_windows = cuda_core ? 1 : 0;
+  if (slots) settings.UseSlots(slots->first, slots->second);
   return std::make_unique<ContextMeter>(LoadedCupti::Get().library(), context, settings);
 }
 
@@ -205,7 +200,7 @@ void DefineMeter(py::module_& module) {
   const auto patience = py::arg("patience_s");
   py::class_<ContextMeter>(module, "ContextMeter")
       .def(py::init(&MakeMeter), py::arg("context"), py::arg("seed"),
-           py::arg("slots_us") = std::nullopt, NoGil())
+           py::arg("slots_us") = std::nullopt, py::arg("cuda_core") = false, NoGil())
       .def(
           "await_window", [](ContextMeter& m, double s) { return m.AwaitWindow(Microseconds(s)); },
           patience, NoGil())

@@ -56,6 +56,8 @@ void DefineSchedule(py::module_& module) {
       .def_readwrite("first_slot_us", &ScheduleSettings::first_slot_us)
       .def_readwrite("longest_slot_us", &ScheduleSettings::longest_slot_us)
       .def_readwrite("longest_cuda_core_slot_us", &ScheduleSettings::longest_cuda_core_slot_us)
+      .def_readwrite("change_us", &ScheduleSettings::change_us)
+      .def_readwrite("change_share", &ScheduleSettings::change_share)
       .def_readwrite("slots", &ScheduleSettings::slots)
       .def_readwrite("strata_of_turn", &ScheduleSettings::strata_of_turn)
       .def_readwrite("turns_of_length", &ScheduleSettings::turns_of_length)

@@ -91,7 +91,8 @@ CUptiResult Enable(CUpti_RangeProfiler_Enable_Params* params) {
   const std::lock_guard<std::mutex> lock(Mutex());
   for (const auto& [handle, other] : Sessions()) {
     if (other->context != session->context || other->context_id != session->context_id) continue;
-    Violation("cuptiRangeProfilerEnable was called twice on one context");
+    // Where its Disable has failed the caller cannot know that it is still there.
+    if (!other->faulted) Violation("cuptiRangeProfilerEnable was called twice on one context");
     return CUPTI_ERROR_INVALID_OPERATION;
   }
   params->pRangeProfilerObject = session.get();
@@ -142,9 +143,11 @@ CUptiResult cuptiRangeProfilerEnable(CUpti_RangeProfiler_Enable_Params* params) 
 CUptiResult cuptiRangeProfilerDisable(CUpti_RangeProfiler_Disable_Params* params) {
   const std::shared_ptr<Session> session =
       params == nullptr ? nullptr : FindSession(params->pRangeProfilerObject);
-  return TargetCall(__func__, params, CUpti_RangeProfiler_Disable_Params_STRUCT_SIZE,
-                    session ? session->device : -1,
-                    [params] { return Disable(params->pRangeProfilerObject); });
+  const CUptiResult result = TargetCall(
+      __func__, params, CUpti_RangeProfiler_Disable_Params_STRUCT_SIZE,
+      session ? session->device : -1, [params] { return Disable(params->pRangeProfilerObject); });
+  if (session && result != CUPTI_SUCCESS) session->faulted = true;
+  return result;
 }
 
 CUptiResult cuptiRangeProfilerGetCounterDataSize(

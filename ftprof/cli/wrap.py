@@ -20,6 +20,7 @@ from ftprof.cli.policy_options import policy_options, refuse_separator
 from ftprof.errors import EXIT_REFUSED, FtprofError, UsageProblem
 from ftprof.measure.analytic.hook import report_problem
 from ftprof.measure.child import Child, CommandNotStarted
+from ftprof.measure.injection import CounterOptions
 from ftprof.measure.launch import launch_of
 from ftprof.measure.methods import METHOD_NAMES, chosen, why_unavailable
 from ftprof.measure.run import Run, default_record, new_run_id
@@ -65,6 +66,13 @@ _LONGEST_NAME = 200  # of 255 bytes; the run directory's name is a little longer
     help="Take CUPTI's one subscriber place too, to see contexts that are not a device's primary one. torch.profiler "
     "cannot have it then.",
 )  # fmt: skip
+@click.option(
+    "--cuda-core",
+    is_flag=True,
+    envvar="FTPROF_CUDA_CORE",
+    help="Count on CUDA cores too, in rare windows of patched machine code. They slow the training down, small kernels "
+    "for good.",
+)  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="No live line and no closing block.")
 @click.argument("command_line", metavar="COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED)
 def command(
@@ -78,6 +86,7 @@ def command(
     fail_on: str | None,
     quiet: bool,
     subscribe: bool,
+    cuda_core: bool,
     command_line: tuple[str, ...],
 ) -> int:
     """Run COMMAND unchanged, count its floating-point operations, and judge them.
@@ -105,7 +114,7 @@ def command(
         _say("ftprof: this run is inside another one, whose record will say that it does not hold these processes")
         report_problem(f"it wrapped a run of its own (record {where}), whose processes are not in this one")
 
-    exit_code = _run(run, command_line, choice, quiet, subscribe)
+    exit_code = _run(run, command_line, choice, quiet, CounterOptions(subscribe, cuda_core))
     try:
         run.end(exit_code)
         claim = None
@@ -157,11 +166,11 @@ def _own_folder(where: Path, run_id: str) -> Path:
     return where.with_name(f"{where.stem}-{run_id[:8]}.run") if folder.exists() else folder
 
 
-def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: bool, subscribe: bool) -> int:
+def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: bool, options: CounterOptions) -> int:
     """Run the command to its end. One that cannot be started leaves no trace and exits 126 or 127."""
     live = _Live(run, choice) if not quiet else None
     try:
-        child = Child(command_line, run.environment(os.environ, subscribe))
+        child = Child(command_line, run.environment(os.environ, options))
     except CommandNotStarted as error:
         run.abandon()
         raise FtprofError(str(error), error.exit_code) from error

@@ -30,7 +30,7 @@ from ftprof.measure.cuda_block import (
     why_not,
 )
 from ftprof.measure.cupti_search import search_roots
-from ftprof.measure.injection import NO_DRIVER, driver_is_there
+from ftprof.measure.injection import CUDA_CORE_VARIABLE, NO_DRIVER, driver_is_there
 from ftprof.record.counted_context import CountedContext
 
 if TYPE_CHECKING:
@@ -336,7 +336,10 @@ def _start(context: _native.CudaContext) -> _Metered:
     slots = os.environ.get("FTPROF_SLOT_US", "").split(",")
     try:
         meter = module.ContextMeter(
-            context, (seed + context.device) % 2**64, (int(slots[0]), int(slots[1])) if len(slots) == 2 else None
+            context,
+            (seed + context.device) % 2**64,
+            (int(slots[0]), int(slots[1])) if len(slots) == 2 else None,
+            os.environ.get(CUDA_CORE_VARIABLE) == "1",
         )
     except (RuntimeError, ValueError) as error:  # CuptiError, or no thread can be had
         raise CannotCount(str(error)) from error

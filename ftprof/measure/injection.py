@@ -6,12 +6,22 @@ import ctypes
 import functools
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ftprof.measure.cupti_search import search_roots
 
 LIBRARY = Path(__file__).resolve().parent.parent / "libftprof_inject.so"
 VARIABLE = "CUDA_INJECTION64_PATH"
+CUDA_CORE_VARIABLE = "FTPROF_CUDA_CORE"
+
+
+@dataclass(frozen=True)
+class CounterOptions:
+    """What counters do only where they are asked to: it is not free."""
+
+    subscribe: bool = False
+    cuda_core: bool = False
 
 
 NO_DRIVER = "no NVIDIA driver was found (libcuda.so.1)"
@@ -41,7 +51,7 @@ def why_not_injected(environment: Mapping[str, str]) -> str | None:
     return None
 
 
-def with_counters(environment: Mapping[str, str], folder: Path, run_id: str, subscribe: bool) -> dict[str, str]:
+def with_counters(environment: Mapping[str, str], folder: Path, run_id: str, options: CounterOptions) -> dict[str, str]:
     """``environment`` for a command whose CUDA processes shall count and keep journals in ``folder``."""
     roots = ":".join(f"{path}={origin}" for path, origin in search_roots() if ":" not in path)
     return {
@@ -50,7 +60,8 @@ def with_counters(environment: Mapping[str, str], folder: Path, run_id: str, sub
         "FTPROF_RUN_DIR": str(folder),
         "FTPROF_RUN_ID": run_id,
         "FTPROF_CUPTI_ROOTS": roots,
-        **({"FTPROF_SUBSCRIBE": "1"} if subscribe else {}),
+        **({"FTPROF_SUBSCRIBE": "1"} if options.subscribe else {}),
+        **({CUDA_CORE_VARIABLE: "1"} if options.cuda_core else {}),
     }
 
 

@@ -17,7 +17,7 @@ from ftprof import __version__
 from ftprof.errors import EXIT_REFUSED, FtprofError, UntrustedInput
 from ftprof.measure.analytic.environment import with_hook
 from ftprof.measure.analytic.hook import Journal, now_us, process_identity
-from ftprof.measure.injection import with_counters
+from ftprof.measure.injection import CounterOptions, with_counters
 from ftprof.measure.launch import current_host, sagemaker_output, training_job_name
 from ftprof.measure.methods import Methods
 from ftprof.measure.shared_run import RUN_SUFFIX, Part, SharedRun, first_line, settled
@@ -107,11 +107,11 @@ class Run:
         with contextlib.suppress(OSError):
             os.close(os.open(self.folder / FAILURES, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
 
-    def environment(self, environment: Mapping[str, str], subscribe: bool = False) -> dict[str, str]:
+    def environment(self, environment: Mapping[str, str], options: CounterOptions | None = None) -> dict[str, str]:
         """What the command gets: unchanged but for the methods' own variables."""
         changed = dict(environment)
         if self.methods.counters:
-            changed = with_counters(changed, self.folder, self.run_id, subscribe)
+            changed = with_counters(changed, self.folder, self.run_id, options or CounterOptions())
         if self.methods.counters or self.methods.operators:
             # Beside counters the hook leaves operators alone: it only tells of what the injection library cannot see.
             changed = with_hook(changed, self.folder, self.run_id, "analytic" if self.methods.operators else "counters")

@@ -29,7 +29,7 @@ SCRIPT: dict[str, Any] = {"devices": [DEVICE], "kernels": KERNELS}
 # One window of the base group outlasts the test: what lies in it is counted to the last operation.
 LONG = {"FTPROF_SLOT_US": "8000000,8000000", "FTPROF_COUNTERS_SEED": "1"}
 # Some tens of windows in a fraction of a second.
-SHORT = {"FTPROF_SLOT_US": "5000,20000", "FTPROF_COUNTERS_SEED": "1"}
+SHORT = {"FTPROF_SLOT_US": "5000,20000", "FTPROF_COUNTERS_SEED": "1", "FTPROF_CUDA_CORE": "1"}
 # Of Python's own: the tests' are errors, the program's are what a user would see.
 PROLOGUE = """
 import json, os, sys, threading, time

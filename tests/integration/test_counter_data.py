@@ -153,7 +153,7 @@ def test_what_was_recorded_on_the_standin_is_decoded_to_what_its_script_counted(
 
 def test_an_image_with_more_ranges_than_one_is_refused(standins: Standins) -> None:
     answer = decoded_there(standins, record(standins, ranges=2))
-    assert answer["name"] == "2 ranges were decoded instead of one"
+    assert answer["name"] == "2 ranges were decoded instead of 1"
 
 
 def test_a_count_that_a_double_cannot_hold_is_refused(standins: Standins) -> None:

@@ -77,7 +77,7 @@ def base_only(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_run_whose_gaps_hold_5_percent_of_the_work_is_sampled(standins: Standins) -> None:
-    script = base_only(delays=[{"call": "cuptiRangeProfilerStart", "us": 2500}])
+    script = base_only(delays=[{"call": "cuptiRangeProfilerPushRange", "us": 2500}])
     work = program(standins, "--kernels", "gemm:4500", "--seconds", "2", "--rounds", "2000")
     counted = run(standins, script, work, FTPROF_SLOT_US="50000,50000")
     record, truth = counted.record, counted.truth()
@@ -260,8 +260,13 @@ def test_contexts_that_are_gone_before_they_could_be_counted_are_told(standins: 
     """)
     counted = run(standins, {**SCRIPT, "delays": [delay]}, short, "--subscribe")
     assert (counted.code, counted.out, counted.err) == (0, "", "")
-    assert counted.reasons.count("contexts that were not counted: ") >= 1
-    assert counted.record["high"] is None
+    missed = counted.reasons.count("contexts that were not counted: ") >= 1
+    if plan_ms:
+        assert missed
+    elif not missed:  # a meter was in time for each of them, though not its counters
+        assert "the counters were not ready before the process ended" in counted.reasons
+    assert (counted.record["high"] is None) is missed
+    assert is_honest(counted.record, counted.truth())
 
 
 def test_a_primary_context_that_comes_just_before_the_end_is_told(standins: Standins) -> None:
@@ -522,7 +527,7 @@ def test_a_window_that_cannot_be_closed_delays_no_end_for_more_than_2_seconds(st
     took = time.monotonic() - began
     assert took < (4.5 if end in ("return", "exit") else 2.5)
     assert counted.out == "done\n"
-    assert len(windows(counted)) == 3
+    assert len(windows(counted)) >= 3
     assert not counted.record["complete"]
     assert is_honest(counted.record, counted.truth())
     if end in ("return", "exit"):

@@ -83,6 +83,7 @@ class Sanitized:
                 "FTPROF_RUN_DIR": str(self.journals),
                 "FTPROF_RUN_ID": "run",
                 "FTPROF_SLOT_US": "2000,2000",
+                "FTPROF_CUDA_CORE": "1",
                 "FTPROF_COUNTERS_SEED": "5",
                 "FTPROF_ROLLUP_LINES": "60",
                 "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",

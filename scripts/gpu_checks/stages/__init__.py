@@ -14,6 +14,7 @@ from gpu_checks.stages import (
     nsight,
     overhead,
     ranges,
+    slots,
     training,
     window,
 )
@@ -23,6 +24,7 @@ STAGES: tuple[Stage, ...] = (
     gemm.STAGE,
     ranges.STAGE,
     edges.STAGE,
+    slots.STAGE,
     training.STAGE,
     overhead.STAGE,
     nsight.STAGE,

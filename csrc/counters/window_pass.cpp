@@ -1,0 +1,54 @@
+#include "counters/window_pass.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "journal/process_identity.h"
+
+namespace ftprof::counters {
+namespace {
+
+constexpr std::size_t kMostWindows = 16;
+constexpr std::chrono::seconds kLongest{10};
+
+}  // namespace
+
+WindowPass::WindowPass(ContextSession* session, std::size_t group, Interrupt* interrupt)
+    : session_(*session),
+      group_(group),
+      interrupt_(interrupt),
+      began_(std::chrono::steady_clock::now()),
+      profiler_(session_.Configure(group, kMostWindows)),
+      pass_(profiler_) {}
+
+bool WindowPass::HasRoom() const {
+  return windows_.size() < kMostWindows && std::chrono::steady_clock::now() - began_ < kLongest;
+}
+
+std::int64_t WindowPass::Begin(std::uint64_t stratum) {
+  Window window;
+  window.group = group_;
+  window.stratum = stratum;
+  range_.emplace(profiler_, names_.emplace_back("window " + std::to_string(names_.size())));
+  window.begin_us = journal::NowUs();  // before anybody hears of it who has waited for it
+  windows_.push_back(std::move(window));
+  if (!open_) open_.emplace(interrupt_);
+  return windows_.back().begin_us;
+}
+
+// The time up to the range's end is the window's: what the context was given before is in it.
+void WindowPass::End() {
+  range_->End();
+  range_.reset();
+  windows_.back().end_us = std::max(windows_.back().begin_us, journal::NowUs());
+}
+
+std::vector<Window> WindowPass::Close() {
+  pass_.End();
+  pass_.Decode();
+  std::vector<std::vector<std::uint64_t>> counts = session_.CountsOf(group_, windows_.size());
+  for (std::size_t i = 0; i < windows_.size(); ++i) windows_[i].counts = std::move(counts[i]);
+  return std::move(windows_);
+}
+
+}  // namespace ftprof::counters
