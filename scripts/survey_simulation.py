@@ -8,9 +8,9 @@
 A run is a program of steps (a heavy part, a light part, now and then a pause) with noise from step to step, on a GPU
 with the groups of Hopper's plan. One metric is in the base group (bf16), one in a rotating group (tf32), one in patched
 code (ffma), which runs at a twentieth of its speed. Between windows nobody counts: these edges hold 1 to 5 % of the
-time. The workloads differ in when tf32 is active. Runs of two minutes have the schedule of a GPU on which a change of the
-group costs nothing; longer ones that of an H200, where it takes 0.18 s, so that the other groups are visited every six
-minutes or so. Beside it stands what a pooled ratio makes of a rotation in fixed order whose duty rises at the first
+time. The workloads differ in when tf32 is active. Runs of two minutes have the schedule of a GPU on which a change of
+the group costs nothing; longer ones that of an H200, where it takes 0.18 s, so that the other groups are visited every
+six minutes or so. Beside it stands what a pooled ratio makes of a rotation in fixed order whose duty rises at the first
 count.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import pytest
 
@@ -91,7 +91,7 @@ def test_the_other_groups_are_visited_one_after_the_other() -> None:
 
 def test_changes_take_their_share_of_the_time() -> None:
     def changes_in(slots: list[tuple[int, int, int]]) -> int:
-        return sum(before[1] != after[1] for before, after in zip(slots, slots[1:], strict=False))
+        return sum(before[1] != after[1] for before, after in pairwise(slots))
 
     for changed, took_us in (({}, 180_000), ({"change_us": 720_000}, 720_000), ({"first_slot_us": 500_000}, 180_000)):
         slots = _native.Schedule(HOPPER, settings(turns_of_length=1000, **changed), 1).take(100_000)

@@ -114,8 +114,8 @@ STAGE = Stage(
     "slots",
     "what the meter's slots cost a training, paired and in turn in one process",
     (
-        Experiment("large", large, 45, "Do the shipped slots cost a training of large kernels at most 1.005?"),
-        Experiment("small", small, 45, "And one of tiny kernels at most 1.02?"),
-        Experiment("graphs", graphs, 45, "And one CUDA graph after the other at most 1.005?"),
+        Experiment("large", large, 65, "Do the shipped slots cost a training of large kernels at most 1.005?"),
+        Experiment("small", small, 65, "And one of tiny kernels at most 1.02?"),
+        Experiment("graphs", graphs, 65, "And one CUDA graph after the other at most 1.005?"),
     ),
 )
