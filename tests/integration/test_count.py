@@ -586,7 +586,7 @@ def test_patched_windows_keep_clear_of_torchs_captures(standins: Standins) -> No
                     launched += 10
         print(json.dumps([windows(), told(run), launched]))
     """
-    short = {"FTPROF_SLOT_US": "2000,2000", "FTPROF_COUNTERS_SEED": "2"}
+    short = {"FTPROF_SLOT_US": "2000,2000", "FTPROF_COUNTERS_SEED": "2", "FTPROF_CUDA_CORE": "1"}
     windows, told, launched = run(standins, program, **short).undisturbed().told
     assert windows > 0
     assert is_honest(told, 2 * launched * FLOPS)  # a multiply-add is two; what was captured was not executed
