@@ -219,6 +219,9 @@ class ChosenWindows:
 def captures_are_announced() -> None:
     """Say that ``capture_begins`` and ``capture_ends`` are called for every stream capture from now on."""
 
+def capturing() -> bool:
+    """Whether a stream capture that was announced or heard of is under way."""
+
 def capture_begins() -> None:
     """Returns when no window of patched code is open, at the latest after two seconds."""
 

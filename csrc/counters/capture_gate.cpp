@@ -16,6 +16,16 @@ void CaptureGate::CapturesAreAnnounced() {
   announced_ = true;
 }
 
+bool CaptureGate::announced() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return announced_;
+}
+
+bool CaptureGate::capturing() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return captures_ > 0;
+}
+
 // All are asked before any is waited for: each may have to wait for its GPU.
 void CaptureGate::CaptureBegins() {
   std::unique_lock<std::mutex> lock(mutex_);
@@ -30,12 +40,13 @@ void CaptureGate::CaptureEnds() {
   left_.notify_all();
 }
 
-// In portions: nobody tells the gate that a meter is to end. One whose window is what a capture
+// In portions: nobody tells the gate that a meter is abandoned, as at the process's end, which does
+// not wait for a capture for long. One whose window is what a capture
 // waits for closes it at once.
 void CaptureGate::EnterEdge(const Interrupt& meter) {
   std::unique_lock<std::mutex> lock(mutex_);
   const bool is_awaited = std::find(inside_.begin(), inside_.end(), &meter) != inside_.end();
-  while (captures_ > 0 && !is_awaited && meter.Pending() == Wake::kTimeout) {
+  while (captures_ > 0 && !is_awaited && !meter.abandoned()) {
     left_.wait_for(lock, kPortion);
   }
   ++edges_;

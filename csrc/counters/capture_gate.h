@@ -15,12 +15,15 @@ namespace ftprof::counters {
 class CaptureGate {
  public:
   void CapturesAreAnnounced();
+  bool announced() const;
+  // Whether one is under way: until its end no window is opened or closed.
+  bool capturing() const;
   // Returns when no window of patched code is open and no edge under way, at the latest after two
   // seconds.
   void CaptureBegins();
   void CaptureEnds();
 
-  // Waits while a capture is under way, or until the meter is to end. CaptureBegins waits for
+  // Waits while a capture is under way, or until the meter is abandoned. CaptureBegins waits for
   // LeaveEdge.
   void EnterEdge(const Interrupt& meter);
   void LeaveEdge();
@@ -31,7 +34,7 @@ class CaptureGate {
   void Leave(Interrupt* meter);
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable left_;
   bool announced_ = false;
   int captures_ = 0;

@@ -1,4 +1,5 @@
-// The one place of a CUPTI subscriber in this process, to hear of contexts as they come and go.
+// The one place of a CUPTI subscriber in this process, to hear of contexts as they come and go, and
+// of stream captures.
 #pragma once
 
 #include <cuda.h>
@@ -14,11 +15,13 @@ namespace ftprof::cupti {
 // where the user asks.
 class Subscriber {
  public:
-  // Called on the application's threads, in the midst of their calls: it may not call the driver,
-  // and may not throw.
+  // Called on the application's threads, in the midst of their calls: it may not call the driver.
+  // Without the first two, contexts are not heard of.
   struct Listener {
     std::function<void(CUcontext)> created;
     std::function<void(CUcontext)> about_to_go;
+    std::function<void()> capture_begins;
+    std::function<void()> capture_ends;
   };
 
   // library must outlive this object. Throws CuptiError, also where another has the place.
@@ -30,7 +33,7 @@ class Subscriber {
   Subscriber& operator=(const Subscriber&) = delete;
 
  private:
-  void Enable(CUpti_CallbackId callback);
+  void Enable(CUpti_CallbackDomain domain, CUpti_CallbackId callback);
 
   const Library* library_;
   std::unique_ptr<Listener> listener_;  // where it is must not change: CUPTI has the address

@@ -111,6 +111,12 @@ __attribute__((visibility("default"))) int ftprof_inject_await_windows(int patie
                                                                                              : 0;
 }
 
+// 1 while a stream capture is under way: until its end no window is closed.
+__attribute__((visibility("default"))) int ftprof_inject_capturing() {
+  ftprof::inject::Watcher* watcher = ftprof::inject::TheWatcher();
+  return watcher != nullptr && watcher->capture_gate().capturing() ? 1 : 0;
+}
+
 __attribute__((visibility("default"))) void ftprof_inject_capture_begins() {
   ftprof::inject::Watcher* watcher = ftprof::inject::TheWatcher();
   if (watcher != nullptr) watcher->capture_gate().CaptureBegins();

@@ -258,8 +258,11 @@ void Watcher::StartMeter(MeteredContext* context, int ordinal, std::int64_t begi
   const cupti::DeviceInfo device = driver_->Describe(ordinal);
   if (!library_) LoadLibrary();
   BeginJournal();
-  if (!library_) {
-    context->BeginUncounted(device, begin_us, *library_failure_);
+  try {
+    if (!library_) throw CuptiError(*library_failure_);
+    HearOfCaptures();
+  } catch (const CuptiError& error) {
+    context->BeginUncounted(device, begin_us, error);
     return;
   }
   counters::MeterSettings settings = settings_.meter;
@@ -282,16 +285,28 @@ void Watcher::Subscribe() noexcept {
   LoadLibrary();
   try {
     if (!library_) throw CuptiError(*library_failure_);
-    const auto created = [this](CUcontext handle) {
-      contexts_.Created(handle);
-      WakeUp();
-    };
-    subscriber_.emplace(*library_, cupti::Subscriber::Listener{created, [this](CUcontext handle) {
-                                                                 contexts_.AboutToGo(handle);
-                                                               }});
+    TakeSubscriber({[this](CUcontext handle) {
+                      contexts_.Created(handle);
+                      WakeUp();
+                    },
+                    [this](CUcontext handle) { contexts_.AboutToGo(handle); }, nullptr, nullptr});
   } catch (const CuptiError& error) {
     subscribe_failure_ = error;
   }
+}
+
+void Watcher::TakeSubscriber(cupti::Subscriber::Listener listener) {
+  listener.capture_begins = [this] { gate_.CaptureBegins(); };
+  listener.capture_ends = [this] { gate_.CaptureEnds(); };
+  subscriber_.emplace(*library_, std::move(listener));
+  gate_.CapturesAreAnnounced();
+}
+
+// Any window's edge spoils a capture that is under way. In a process with torch the hook announces
+// them, and torch.profiler may want the subscriber's place; elsewhere it is taken for that. Throws
+// CuptiError where it cannot be had: then nothing may be counted.
+void Watcher::HearOfCaptures() {
+  if (!gate_.announced()) TakeSubscriber({});
 }
 
 void Watcher::BeginJournal() {
@@ -304,7 +319,7 @@ void Watcher::BeginJournal() {
     driver = error.what();
   }
   journal_.Begin(library_ ? library_->info() : cupti::LibraryInfo{}, driver,
-                 subscriber_ ? "all" : "primary");
+                 settings_.subscribe && subscriber_ ? "all" : "primary");
   if (!subscribe_failure_) return;
   journal_.Uncounted("",
                      std::string("contexts that are not a device's primary one were not seen: ") +

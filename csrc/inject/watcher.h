@@ -79,6 +79,8 @@ class Watcher {
   void StartMeter(MeteredContext* context, int ordinal, std::int64_t begin_us,
                   const std::optional<cupti::CuptiError>& before);
   void LoadLibrary();
+  void HearOfCaptures();
+  void TakeSubscriber(cupti::Subscriber::Listener listener);
   void BeginJournal();
   void EndMeters();
   void LookOnceMore();

@@ -14,6 +14,7 @@
 #include "counters/own_thread.h"
 #include "cupti/driver.h"
 #include "cupti/error.h"
+#include "cupti/subscriber.h"
 
 namespace ftprof {
 namespace {
@@ -176,6 +177,17 @@ class Process {
 
   counters::CaptureGate& gate() noexcept { return gate_; }
 
+  // Any window's edge spoils a capture that is under way. Where torch's are not announced to us,
+  // CUPTI's subscriber tells of all; that is its place's only use here. Throws CuptiError.
+  void HearOfCaptures(const cupti::Library& library) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (gate_.announced()) return;
+    subscriber_.emplace(
+        library, cupti::Subscriber::Listener{nullptr, nullptr, [this] { gate_.CaptureBegins(); },
+                                             [this] { gate_.CaptureEnds(); }});
+    gate_.CapturesAreAnnounced();
+  }
+
   void EndAtExit(const std::shared_ptr<MeterLife>& life) {
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto expired = [](const std::weak_ptr<MeterLife>& other) { return other.expired(); };
@@ -208,6 +220,7 @@ class Process {
 
   static inline std::atomic<Process*> now_{nullptr};
   counters::CaptureGate gate_;
+  std::optional<cupti::Subscriber> subscriber_;
   std::mutex mutex_;
   std::vector<std::weak_ptr<MeterLife>> lives_;
 };
@@ -219,6 +232,7 @@ counters::CaptureGate& ProcessGate() { return Process::Get().gate(); }
 ContextMeter::ContextMeter(const cupti::Library& library, const FoundContext& context,
                            const counters::MeterSettings& settings)
     : life_(std::make_shared<MeterLife>(library, context, settings)) {
+  Process::Get().HearOfCaptures(library);
   Process::Get().EndAtExit(life_.shared());
   const auto& life = life_.shared();
   counters::OwnThread meter("ftprof-meter", [life] { life->Count(); });

@@ -215,6 +215,7 @@ void DefineMeter(py::module_& module) {
           "ended", [](ContextMeter& m, double s) { return m.Ended(Microseconds(s)); }, patience,
           NoGil())
       .def_property_readonly("lost", py::cpp_function(&ContextMeter::IsLost, NoGil()));
+  module.def("capturing", [] { return ProcessGate().capturing(); });
   module.def("captures_are_announced", [] { ProcessGate().CapturesAreAnnounced(); }, NoGil());
   module.def("capture_begins", [] { ProcessGate().CaptureBegins(); }, NoGil());
   module.def("capture_ends", [] { ProcessGate().CaptureEnds(); }, NoGil());

@@ -23,14 +23,9 @@ int DeviceInScript(int ordinal) {
   return ordinal >= 0 && index < State().devices.size() ? State().devices[index].place : -1;
 }
 
-CUresult DoorForbidUnsafe() {
+bool DoorSpoilCaptures(CUcontext context) {
   Lock lock(State().mutex);
-  return ForbidUnsafe(&State());
-}
-
-bool DoorIsCapturing(CUcontext context) {
-  Lock lock(State().mutex);
-  return IsCapturing(State(), context, false);
+  return SpoilCaptures(&State(), context);
 }
 
 CUresult Synchronize(CUcontext context, std::uint64_t id) {
@@ -66,10 +61,12 @@ extern "C" {
 __attribute__((visibility("default"))) const ftprof::standin::DriverDoor*
 ftprofStandinDriverDoor() {
   using namespace ftprof::standin;
-  static const DriverDoor door = {
-      TheClock(),        [] { return InProgram(); }, &LifecycleState, &FindContext, &DeviceInScript,
-      &DoorForbidUnsafe, &DoorIsCapturing,           &Synchronize,    &Read,        &SetPatched,
-      &SetObserver};
+  static const DriverDoor door = {TheClock(),         [] { return InProgram(); },
+                                  &LifecycleState,    &FindContext,
+                                  &DeviceInScript,    &DoorSpoilCaptures,
+                                  &Synchronize,       &Read,
+                                  &SetPatched,        &SetObserver,
+                                  &SetCaptureObserver};
   return &door;
 }
 

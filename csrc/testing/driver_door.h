@@ -18,6 +18,12 @@ struct ContextView {
   bool current;      // on the calling thread
 };
 
+struct CaptureCall {
+  bool begins;  // or ends a capture
+  bool exits;   // or enters the call
+  CUresult result;
+};
+
 struct DriverDoor {
   Clock clock;
   // Whether the calling thread is one of the test program's own.
@@ -28,10 +34,9 @@ struct DriverDoor {
   bool (*find_context)(CUcontext context, ContextView* view);
   // The place of a visible device in the script, or -1.
   int (*device_in_script)(int ordinal);
-  // Fails, and invalidates captures, where the calling thread may not make an unsafe call.
-  CUresult (*forbid_unsafe)();
-  // Whether any stream of the context is being captured.
-  bool (*is_capturing)(CUcontext context);
+  // Invalidates every capture that is under way on the context, whatever the calling thread's
+  // capture mode is. Whether there was one.
+  bool (*spoil_captures)(CUcontext context);
   CUresult (*synchronize)(CUcontext context, std::uint64_t id);
   // Of each metric (a name without rollup) what the context has executed up to *at_ns, which is
   // the moment of the call.
@@ -41,6 +46,8 @@ struct DriverDoor {
   void (*set_patched)(CUcontext context, std::uint64_t id, bool patched);
   // Called after a context came to life and before it goes, on the thread that does it.
   void (*observe)(void (*observer)(CUcontext context, bool created));
+  // Called around the calls that begin and end a capture, on the thread that makes them.
+  void (*observe_captures)(void (*observer)(const CaptureCall& call));
 };
 
 // The symbol that the stand-in libcuda.so.1 exports.

@@ -10,12 +10,17 @@ namespace ftprof::standin {
 namespace {
 
 std::atomic<ContextObserver> the_observer{nullptr};
+std::atomic<CaptureObserver> the_capture_observer{nullptr};
 
 }  // namespace
 
 void SetObserver(ContextObserver observer) { the_observer = observer; }
 
 ContextObserver Observer() { return the_observer; }
+
+void SetCaptureObserver(CaptureObserver observer) { the_capture_observer = observer; }
+
+CaptureObserver TheCaptureObserver() { return the_capture_observer; }
 
 CUresult Usable(const DriverState& state, CUcontext context) {
   if (context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
@@ -64,6 +69,16 @@ CUresult ForbidUnsafe(DriverState* state) {
     forbidden = true;
   }
   return forbidden ? CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED : CUDA_SUCCESS;
+}
+
+bool SpoilCaptures(DriverState* state, CUcontext context) {
+  bool any = false;
+  for (auto& [handle, stream] : state->streams) {
+    if (!stream->capture || stream->context != context) continue;
+    stream->capture->invalidated = true;
+    any = true;
+  }
+  return any;
 }
 
 bool IsCapturing(const DriverState& state, CUcontext context, bool blocking) {

@@ -119,6 +119,9 @@ CUcontext Current();
 using ContextObserver = void (*)(CUcontext context, bool created);
 void SetObserver(ContextObserver observer);
 ContextObserver Observer();
+using CaptureObserver = void (*)(const CaptureCall& call);
+void SetCaptureObserver(CaptureObserver observer);
+CaptureObserver TheCaptureObserver();
 
 // CUDA_SUCCESS while the context can be used. The caller holds the lock.
 CUresult Usable(const DriverState& state, CUcontext context);
@@ -131,6 +134,9 @@ CUresult WaitUntil(DriverState* state, Lock* lock, CUcontext context, std::uint6
 // Fails and invalidates captures where the calling thread may not make a potentially unsafe call,
 // as cuThreadExchangeStreamCaptureMode describes it. The caller holds the lock.
 CUresult ForbidUnsafe(DriverState* state);
+
+// What any call of the range profiler does to the captures under way on its context.
+bool SpoilCaptures(DriverState* state, CUcontext context);
 
 // Whether a stream of the context is being captured; blocking: only those that synchronise with the
 // legacy stream.

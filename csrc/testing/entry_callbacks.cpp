@@ -1,6 +1,7 @@
 // Stand-in for tests, never shipped: libcupti's subscriber, with the two resource callbacks about
-// contexts.
+// contexts, and those around the driver's calls that begin and end a stream capture.
 #include <cupti_callbacks.h>
+#include <cupti_driver_cbid.h>
 
 #include <mutex>
 #include <set>
@@ -13,6 +14,7 @@ struct CUpti_Subscriber_st {
   CUpti_CallbackFunc callback = nullptr;
   void* userdata = nullptr;
   std::set<CUpti_CallbackId> resources;
+  std::set<CUpti_CallbackId> calls;  // of the driver
 };
 
 namespace {
@@ -42,6 +44,22 @@ void Notify(CUcontext context, bool created) {
   subscriber.callback(subscriber.userdata, CUPTI_CB_DOMAIN_RESOURCE, id, &data);
 }
 
+void NotifyCapture(const CaptureCall& call) {
+  const CUpti_CallbackId id = call.begins ? CUPTI_DRIVER_TRACE_CBID_cuStreamBeginCapture_v2
+                                          : CUPTI_DRIVER_TRACE_CBID_cuStreamEndCapture;
+  CUpti_Subscriber_st subscriber;
+  {
+    const std::lock_guard<std::recursive_mutex> lock(Mutex());
+    subscriber = TheSubscriber();
+  }
+  if (subscriber.callback == nullptr || subscriber.calls.count(id) == 0) return;
+  CUresult result = call.result;
+  CUpti_CallbackData data{};
+  data.callbackSite = call.exits ? CUPTI_API_EXIT : CUPTI_API_ENTER;
+  data.functionReturnValue = &result;
+  subscriber.callback(subscriber.userdata, CUPTI_CB_DOMAIN_DRIVER_API, id, &data);
+}
+
 // body(subscriber) for the subscriber that is there.
 template <typename Body>
 CUptiResult SubscriberCall(const char* function, CUpti_SubscriberHandle handle, Body body) {
@@ -55,11 +73,11 @@ CUptiResult SubscriberCall(const char* function, CUpti_SubscriberHandle handle, 
   });
 }
 
-void EnableResource(bool enable, CUpti_CallbackId id, CUpti_Subscriber_st* subscriber) {
+void EnableOne(bool enable, CUpti_CallbackId id, std::set<CUpti_CallbackId>* enabled) {
   if (enable) {
-    subscriber->resources.insert(id);
+    enabled->insert(id);
   } else {
-    subscriber->resources.erase(id);
+    enabled->erase(id);
   }
 }
 
@@ -77,6 +95,7 @@ CUptiResult cuptiSubscribe(CUpti_SubscriberHandle* handle, CUpti_CallbackFunc ca
     subscriber.userdata = userdata;
     *handle = &subscriber;
     Door()->observe(&Notify);
+    Door()->observe_captures(&NotifyCapture);
     return CUPTI_SUCCESS;
   });
 }
@@ -91,7 +110,8 @@ CUptiResult cuptiUnsubscribe(CUpti_SubscriberHandle handle) {
 CUptiResult cuptiEnableCallback(uint32_t enable, CUpti_SubscriberHandle handle,
                                 CUpti_CallbackDomain domain, CUpti_CallbackId id) {
   return SubscriberCall(__func__, handle, [=](CUpti_Subscriber_st& subscriber) {
-    if (domain == CUPTI_CB_DOMAIN_RESOURCE) EnableResource(enable != 0, id, &subscriber);
+    if (domain == CUPTI_CB_DOMAIN_RESOURCE) EnableOne(enable != 0, id, &subscriber.resources);
+    if (domain == CUPTI_CB_DOMAIN_DRIVER_API) EnableOne(enable != 0, id, &subscriber.calls);
     return CUPTI_SUCCESS;
   });
 }
@@ -102,7 +122,7 @@ CUptiResult cuptiEnableDomain(uint32_t enable, CUpti_SubscriberHandle handle,
     if (domain != CUPTI_CB_DOMAIN_RESOURCE) return CUPTI_SUCCESS;
     for (const CUpti_CallbackId id :
          {CUPTI_CBID_RESOURCE_CONTEXT_CREATED, CUPTI_CBID_RESOURCE_CONTEXT_DESTROY_STARTING}) {
-      EnableResource(enable != 0, id, &subscriber);
+      EnableOne(enable != 0, id, &subscriber.resources);
     }
     return CUPTI_SUCCESS;
   });

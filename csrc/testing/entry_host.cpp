@@ -1,5 +1,6 @@
 // Stand-in for tests, never shipped: libcupti's host API.
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -7,6 +8,7 @@
 
 #include "testing/chip_model.h"
 #include "testing/cupti_state.h"
+#include "testing/evidence.h"
 #include "testing/images.h"
 
 using namespace ftprof::standin;
@@ -18,6 +20,8 @@ struct CUpti_Profiler_Host_Object {
   std::uint64_t passes = 0;
   // As in the real one, a bad name spoils the object's configuration for good.
   bool spoiled = false;
+  const std::uint8_t* availability = nullptr;  // of the caller's, read after HostInitialize, too
+  std::uint64_t availability_hash = 0;
   std::vector<std::string> names;  // that the caller was given pointers to
   std::vector<const char*> pointers;
 };
@@ -36,13 +40,23 @@ Objects& TheObjects() {
   return *objects;
 }
 
+// The real one crashed where its caller had let go of the image (H200, CUPTI 13.0).
+void CheckAvailability(const CUpti_Profiler_Host_Object& object) {
+  if (object.availability == nullptr) return;
+  if (Hash(object.availability, kAvailabilitySize) != object.availability_hash) {
+    Violation("the counter-availability image was changed while a host object had it");
+  }
+}
+
 // body(object) for a host object that exists. As documented, one thread at a time may use it.
 template <typename Params, typename Body>
 CUptiResult ObjectCall(const char* function, Params* params, std::size_t size, Body body) {
   return HostCall(function, params, size, [&] {
     const std::lock_guard<std::mutex> lock(Mutex());
     const auto found = TheObjects().find(params->pHostObject);
-    return found == TheObjects().end() ? CUPTI_ERROR_INVALID_PARAMETER : body(*found->second);
+    if (found == TheObjects().end()) return CUPTI_ERROR_INVALID_PARAMETER;
+    CheckAvailability(*found->second);
+    return body(*found->second);
   });
 }
 
@@ -96,7 +110,8 @@ CUptiResult Evaluate(const CounterImage& image, std::size_t range, const std::st
   const auto place = std::find(image.metrics.begin(), image.metrics.end(), *metric);
   if (place == image.metrics.end()) return CUPTI_ERROR_INVALID_METRIC_NAME;
   const auto index = static_cast<std::size_t>(place - image.metrics.begin());
-  *value = static_cast<double>(image.ranges[range].counts[index]);
+  const std::uint64_t count = image.ranges[range].counts[index];
+  *value = count == kNoCount ? std::nan("") : static_cast<double>(count);
   const Json* overwritten = CallGate::Overwritten("metric");
   if (overwritten == nullptr || overwritten->String() == *metric) Overwrite("value", value);
   return CUPTI_SUCCESS;
@@ -115,6 +130,10 @@ CUptiResult cuptiProfilerHostInitialize(CUpti_Profiler_Host_Initialize_Params* p
     auto object = std::make_unique<CUpti_Profiler_Host_Object>();
     object->chip = chip->first;
     object->model = &chip->second;
+    object->availability = params->pCounterAvailabilityImage;
+    if (object->availability != nullptr) {
+      object->availability_hash = Hash(object->availability, kAvailabilitySize);
+    }
     params->pHostObject = object.get();
     const std::lock_guard<std::mutex> lock(Mutex());
     TheObjects().emplace(params->pHostObject, std::move(object));

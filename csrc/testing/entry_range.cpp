@@ -47,9 +47,9 @@ CUptiResult CheckContext(const char* function, const Session& session) {
     Violation(std::string(function) + " was called on a thread where its context is not current");
     return CUPTI_ERROR_INVALID_CONTEXT;
   }
-  if (Door()->forbid_unsafe() != CUDA_SUCCESS) {
+  if (Door()->spoil_captures(session.context)) {
     Violation(std::string(function) + " invalidated a stream capture");
-    return CUPTI_ERROR_INVALID_OPERATION;
+    return CUPTI_ERROR_UNKNOWN;
   }
   return CUPTI_SUCCESS;
 }

@@ -38,6 +38,23 @@ CUresult CaptureInfo(const char* function, CUstream stream, CUstreamCaptureStatu
   });
 }
 
+void Observe(const CaptureCall& call) {
+  const CaptureObserver observer = TheCaptureObserver();
+  if (observer == nullptr) return;
+  InsideCallback() = true;
+  observer(call);
+  InsideCallback() = false;
+}
+
+// A call that begins or ends a capture, with CUPTI's callbacks around it.
+template <typename Body>
+CUresult CaptureCallOf(const char* function, CUstream stream, bool begins, Body body) {
+  Observe({begins, false, CUDA_SUCCESS});
+  const CUresult result = StreamCall(function, stream, body);
+  Observe({begins, true, result});
+  return result;
+}
+
 }  // namespace
 
 CUresult cuStreamCreate(CUstream* stream, unsigned int flags) {
@@ -78,16 +95,17 @@ CUresult cuStreamQuery(CUstream stream) {
 }
 
 CUresult cuStreamBeginCapture_v2(CUstream stream, CUstreamCaptureMode mode) {
-  return StreamCall(__func__, stream, [=](DriverState* state, Lock*, StreamTarget target) {
+  return CaptureCallOf(__func__, stream, true, [=](DriverState* state, Lock*, StreamTarget target) {
     return BeginCapture(state, target, mode);
   });
 }
 
 CUresult cuStreamEndCapture(CUstream stream, CUgraph* graph) {
-  return StreamCall(__func__, stream, [=](DriverState* state, Lock*, StreamTarget target) {
-    if (graph == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    return EndCapture(state, target, graph);
-  });
+  return CaptureCallOf(__func__, stream, false,
+                       [=](DriverState* state, Lock*, StreamTarget target) {
+                         if (graph == nullptr) return CUDA_ERROR_INVALID_VALUE;
+                         return EndCapture(state, target, graph);
+                       });
 }
 
 CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus* status) {

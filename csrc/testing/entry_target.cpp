@@ -9,6 +9,7 @@
 
 #include "testing/cupti_state.h"
 #include "testing/evidence.h"
+#include "testing/images.h"
 
 using namespace ftprof::standin;
 
@@ -70,14 +71,13 @@ CUptiResult Availability(CUpti_Profiler_GetCounterAvailability_Params* params) {
     Violation("cuptiProfilerGetCounterAvailability was called with a session open on the device");
     return CUPTI_ERROR_HARDWARE_BUSY;
   }
-  constexpr std::size_t kSize = 64;
   if (params->pCounterAvailabilityImage != nullptr) {
-    if (params->counterAvailabilityImageSize < kSize) {
+    if (params->counterAvailabilityImageSize < kAvailabilitySize) {
       return CUPTI_ERROR_PARAMETER_SIZE_NOT_SUFFICIENT;
     }
-    std::memset(params->pCounterAvailabilityImage, 0xa5, kSize);
+    std::memset(params->pCounterAvailabilityImage, 0xa5, kAvailabilitySize);
   }
-  params->counterAvailabilityImageSize = kSize;
+  params->counterAvailabilityImageSize = kAvailabilitySize;
   return CUPTI_SUCCESS;
 }
 

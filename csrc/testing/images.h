@@ -22,6 +22,12 @@ struct ConfigImage {
   static std::optional<ConfigImage> Decode(const std::uint8_t* data, std::size_t size);
 };
 
+// Of a counter-availability image.
+inline constexpr std::size_t kAvailabilitySize = 64;
+
+// Evaluates to no number.
+inline constexpr std::uint64_t kNoCount = UINT64_MAX;
+
 struct CountedRange {
   std::string name;
   std::vector<std::uint64_t> counts;  // in the order of the image's metrics

@@ -115,6 +115,7 @@ CUptiResult CUpti_RangeProfiler_Object::SetConfig(
   patched_ = std::any_of(config->metrics.begin(), config->metrics.end(),
                          [&](const std::string& metric) { return model->IsPatched(metric); });
   config_ = std::move(config);
+  if (first_metrics_.empty()) first_metrics_ = config_->metrics;
   passes_done_ = 0;
   return CUPTI_SUCCESS;
 }
@@ -126,9 +127,6 @@ CUptiResult CUpti_RangeProfiler_Object::Start() {
     return Wrong("Start was called before DecodeData");
   }
   CheckHeld("Start");
-  if (patched_ && Door()->is_capturing(context)) {
-    Violation("a session that patches code was started while a stream was being captured");
-  }
   if (patched_) Door()->set_patched(context, context_id, true);
   started_ = true;
   pushed_ = 0;
@@ -160,6 +158,8 @@ CUptiResult CUpti_RangeProfiler_Object::Push(const char* name) {
 CUptiResult CUpti_RangeProfiler_Object::Pop() {
   if (open_.empty()) return Wrong("PopRange was called without an open range");
   CheckHeld("PopRange");
+  // It waits for what the context was given before, which counts (H200, CUPTI 13.0).
+  if (Door()->synchronize(context, context_id) != CUDA_SUCCESS) return CUPTI_ERROR_UNKNOWN;
   CountedRange range{open_.back().name, {}};
   std::uint64_t at_ns = 0;
   if (!Read(&range.counts, &at_ns)) return CUPTI_ERROR_UNKNOWN;
@@ -197,6 +197,8 @@ CUptiResult CUpti_RangeProfiler_Object::Decode(CUpti_RangeProfiler_DecodeData_Pa
   std::optional<CounterImage> image = CounterImage::Decode(image_, image_size_);
   if (!image) return CUPTI_ERROR_INVALID_PARAMETER;
   undecoded_ = false;
+  // A session that was enabled for one group has no numbers for another (H200, CUPTI 13.0).
+  const bool first = SameMetrics(first_metrics_, config_->metrics);
   std::size_t lost = 0;
   Overwrite("numOfRangeDropped", &lost);
   for (std::size_t i = 0; i < counted_.size(); ++i) {
@@ -207,8 +209,8 @@ CUptiResult CUpti_RangeProfiler_Object::Decode(CUpti_RangeProfiler_DecodeData_Pa
     CountedRange range{counted_[i].name, {}};
     for (const std::string& metric : image->metrics) {
       const auto place = std::find(config_->metrics.begin(), config_->metrics.end(), metric);
-      range.counts.push_back(
-          counted_[i].counts[static_cast<std::size_t>(place - config_->metrics.begin())]);
+      const auto index = static_cast<std::size_t>(place - config_->metrics.begin());
+      range.counts.push_back(first ? counted_[i].counts[index] : kNoCount);
     }
     image->ranges.push_back(std::move(range));
   }

@@ -55,7 +55,8 @@ struct CUpti_RangeProfiler_Object {
 
   std::optional<ftprof::standin::CounterImage> layout_;  // of the latest GetCounterDataSize
   std::optional<ftprof::standin::ConfigImage> config_;
-  std::vector<Held> configs_;  // every one since the session was enabled
+  std::vector<std::string> first_metrics_;  // of the first group it was configured for
+  std::vector<Held> configs_;               // every one since the session was enabled
   std::uint8_t* image_ = nullptr;
   std::size_t image_size_ = 0;
   std::uint64_t image_hash_ = 0;

@@ -73,11 +73,14 @@ EDGES = Edges()
 os.register_at_fork(after_in_child=EDGES.forget)
 
 
-def waited(done: Callable[[float], bool], patience_s: float) -> bool:
-    """Whether ``done``, which waits so many seconds at most, came true. In portions, so that Ctrl-C is heard."""
+def waited(done: Callable[[float], bool], patience_s: float, hopeless: Callable[[], bool] = lambda: False) -> bool:
+    """Whether ``done``, which waits so many seconds at most, came true. In portions, so that Ctrl-C is heard.
+
+    Not where it is ``hopeless``: it cannot come true before the caller has gone on.
+    """
     deadline = time.monotonic() + patience_s
     while not done(max(0.0, min(_PORTION_S, deadline - time.monotonic()))):
-        if time.monotonic() >= deadline:
+        if time.monotonic() >= deadline or hopeless():
             return False
     return True
 

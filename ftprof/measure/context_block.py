@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ftprof.measure.analytic.hook import now_us
@@ -21,6 +22,7 @@ from ftprof.measure.cuda_block import (
     UNSETTLED_AFTER,
     UNSETTLED_BEFORE,
     announce_captures,
+    capturing,
     clipped,
     contexts,
     native,
@@ -211,7 +213,7 @@ class ContextBlock:
                 for share in self._shares:
                     share.close()
                 for share in self._shares:
-                    waited(share.is_closed, deadline - time.monotonic())
+                    waited(share.is_closed, deadline - time.monotonic(), hopeless=capturing)
             finally:
                 self._end_us = self._end_us or now_us()
                 with _found:
@@ -326,7 +328,7 @@ def _await_ending(found: Sequence[_native.CudaContext]) -> None:
     for metered in list(_ending):
         if metered.meter.ended(0) or metered.meter.lost:
             _ending.remove(metered)
-        elif metered.context.handle in handles and not waited(metered.meter.ended, PATIENCE_S):
+        elif metered.context.handle in handles and not waited(metered.meter.ended, PATIENCE_S, hopeless=capturing):
             raise CannotCount(f"an earlier count still waits for cuda:{metered.context.device}, which does not answer")
 
 
@@ -351,7 +353,7 @@ def _failures(started: Sequence[_Metered]) -> list[str]:
     failures: list[str] = []
     deadline = time.monotonic() + _START_PATIENCE_S
     waiting = list(started)
-    while waiting and time.monotonic() < deadline:
+    while waiting and time.monotonic() < deadline and not capturing():
         for metered in list(waiting):
             if metered.meter.await_window(0.02):
                 waiting.remove(metered)
@@ -368,11 +370,13 @@ def _cut(meters: Sequence[_Metered], patience_s: float) -> bool:
     closed = True
     for meter, ticket in asked:
         if ticket is not None:
-            closed &= waited(lambda s, m=meter, t=ticket: m.await_cut(t, s), deadline - time.monotonic())  # type: ignore[misc]
+            cut = partial(meter.await_cut, ticket)
+            closed &= waited(cut, deadline - time.monotonic(), hopeless=capturing)
     return closed
 
 
 def _await_window(metered: _Metered) -> bool:
     """Whether what the caller does next lies in a window: not where the meter cannot open one."""
     meter = metered.meter
-    return waited(lambda s: meter.await_window(s) or meter.ended(0), _REOPEN_PATIENCE_S) and not meter.ended(0)
+    decided = waited(lambda s: meter.await_window(s) or meter.ended(0), _REOPEN_PATIENCE_S, hopeless=capturing)
+    return decided and not meter.ended(0)

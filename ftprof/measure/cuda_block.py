@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftprof.measure.block import CannotCount, Line, waited
+from ftprof.measure.injection import injected_capturing
 from ftprof.record.canonical import FIRST_HASH
 from ftprof.record.explanation import explain
 
@@ -60,15 +61,18 @@ def settle(found: Sequence[_native.CudaContext], patience_s: float) -> bool:
         return True
     if _Pending.settling is None or _Pending.settling.done(0):
         _Pending.settling = native().Settling(found)
-    return waited(_Pending.settling.done, patience_s)
+    return waited(_Pending.settling.done, patience_s, hopeless=capturing)
 
 
 def capturing() -> bool:
-    """Whether a stream capture is known to be under way."""
+    """Whether a stream capture is known to be under way. Until its end no window is opened or closed."""
     torch = sys.modules.get("torch")
     cuda = getattr(torch, "cuda", None)
-    return bool(_captures) or (
-        cuda is not None and bool(cuda.is_initialized()) and bool(cuda.is_current_stream_capturing())
+    return (
+        bool(_captures)
+        or native().capturing()
+        or injected_capturing()
+        or (cuda is not None and bool(cuda.is_initialized()) and bool(cuda.is_current_stream_capturing()))
     )
 
 

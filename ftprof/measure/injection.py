@@ -65,6 +65,21 @@ def with_counters(environment: Mapping[str, str], folder: Path, run_id: str, opt
     }
 
 
+def mapped_library(path: str) -> ctypes.CDLL | None:
+    """The injection library, once the driver has loaded it into this process."""
+    try:
+        return ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+    except OSError:
+        return None
+
+
+def injected_capturing() -> bool:
+    """Whether the injection library in this process, if it is there, knows of a stream capture that is under way."""
+    library = mapped_library(os.environ.get(VARIABLE, "")) if os.environ.get(VARIABLE) else None
+    asked = getattr(library, "ftprof_inject_capturing", None)
+    return asked is not None and bool(asked())
+
+
 def own_library_in(environment: Mapping[str, str]) -> bool:
     """Whether the variable is ours: then this run is inside another one."""
     return environment.get(VARIABLE) == str(LIBRARY) and bool(os.environ.get("FTPROF_RUN_DIR"))

@@ -16,6 +16,7 @@ from ftprof.measure.block import EDGES, PATIENCE_S, CannotCount, Line, end_line,
 from ftprof.measure.cuda_block import (
     UNSETTLED_AFTER,
     UNSETTLED_BEFORE,
+    capturing,
     clipped,
     contexts,
     settle,
@@ -23,7 +24,7 @@ from ftprof.measure.cuda_block import (
     uncounted_line,
     why_not,
 )
-from ftprof.measure.injection import LIBRARY, VARIABLE
+from ftprof.measure.injection import LIBRARY, VARIABLE, mapped_library
 from ftprof.record.counted_context import AbnormalGap, CountedContext
 from ftprof.record.journal import Journal, read_journal
 from ftprof.record.rollup import Stratum, Sums
@@ -222,20 +223,14 @@ class _Library:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def _mapped(self) -> ctypes.CDLL | None:
-        try:
-            return ctypes.CDLL(self._path, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
-        except OSError:
-            return None
-
     def cut(self, patience_s: float) -> bool:
         """Close the windows of all contexts. True also where there are none."""
-        library = self._mapped()
-        return library is None or waited(lambda s: _cut(library, s), patience_s)
+        library = mapped_library(self._path)
+        return library is None or waited(lambda s: _cut(library, s), patience_s, hopeless=capturing)
 
     def await_windows(self) -> None:
         """What the caller does next lies in a window."""
-        await_windows = getattr(self._mapped(), "ftprof_inject_await_windows", None)
+        await_windows = getattr(mapped_library(self._path), "ftprof_inject_await_windows", None)
         if await_windows is not None:
             await_windows(_REOPEN_PATIENCE_MS)
 
