@@ -34,6 +34,7 @@ ON_A_GPU = (
     "edge idle: nobody counts",
     "pop and push in one session: pop",
     "pop and push in one session: share lost in 32 ranges",
+    "eager, small, slots of 0.1 s: outside windows, for each of another group",
     "eager, large, slots of 1 s: metered / bare",
     "graphs, large, slots of 1 s: metered / bare",
     "training step: in a patched window / bare",

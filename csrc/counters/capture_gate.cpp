@@ -41,8 +41,7 @@ void CaptureGate::CaptureEnds() {
 }
 
 // In portions: nobody tells the gate that a meter is abandoned, as at the process's end, which does
-// not wait for a capture for long. One whose window is what a capture
-// waits for closes it at once.
+// not wait for a capture for long. One whose window a capture waits for closes it at once.
 void CaptureGate::EnterEdge(const Interrupt& meter) {
   std::unique_lock<std::mutex> lock(mutex_);
   const bool is_awaited = std::find(inside_.begin(), inside_.end(), &meter) != inside_.end();

@@ -11,11 +11,12 @@
 namespace ftprof::counters {
 
 // Times in microseconds. The reasons for the numbers:
-// - To change the group takes 0.18 s on an H200 (docs/evidence), most of which the program stands
-//   still: changes may take a 400th of the time, which makes a visit to the other groups every six
-//   minutes there. Never fewer than 34 slots a stratum: 3 % of the time for each rotating group;
-//   more would cost the base group more than the rest gains. The number stays the same in a run:
-//   estimates take neighbouring strata together, and need the same share of each.
+// - To change the group takes 0.18 s on an H200 (docs/evidence: half of what lies outside windows
+//   for each of another group), most of which the program stands still: changes may take a 400th of
+//   the time, which makes a visit to the other groups every six minutes there. Never fewer than 34
+//   slots a stratum: 3 % of the time for each rotating group; more would cost the base group more
+//   than the rest gains. The number stays the same in a run: estimates take neighbouring strata
+//   together, and need the same share of each.
 // - Between two windows of one group a program stands still for a millisecond or two: slots of two
 //   seconds make that a thousandth.
 // - 48 strata of one length before slots double, so that a run of days has some hundred strata.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from gpu_checks import place
@@ -55,6 +56,22 @@ def _windows(found: Any) -> dict[str, tuple[int, int, int]]:
     return sums
 
 
+def outside_s(seen: Sequence[dict[str, Any]]) -> list[float]:
+    """Of each block with windows of other groups than the base: the seconds outside windows, for each of these.
+
+    Such a window has a change of the group before it and one behind it, so half of this is what a change takes; pops
+    and pushes are in it, too.
+    """
+    found = []
+    for block in seen:
+        windows = block["windows"]
+        others = sum(number for role, (number, _, _) in windows.items() if role != "base")
+        inside_us = sum(time_us for _, time_us, _ in windows.values())
+        if others:
+            found.append((block["seconds"] - inside_us / 1e6) / others)
+    return found
+
+
 def _compare(findings: Findings, name: str, mode: str, limit: float) -> None:
     from ftprof import _native
 
@@ -93,6 +110,8 @@ def _compare(findings: Findings, name: str, mode: str, limit: float) -> None:
             f"{mode}, {name}, {kind}: metered / bare", ratios, "", at_most(limit) if slots is None else None
         )
         findings.fact(f"{mode}, {name}, {kind}", seen)
+        if outside := outside_s(seen):
+            findings.figure(f"{mode}, {name}, {kind}: outside windows, for each of another group", outside, "s")
 
 
 def large(findings: Findings) -> None:
