@@ -1,4 +1,4 @@
-"""SIGKILL at random moments while counters count: at most the open window is lost, and the record says so honestly.
+"""SIGKILL at random moments while counters count: at most the open pass is lost, and the record says so honestly.
 
 On the stand-ins, whose ledger holds what was executed up to the kill. The program, one of several, or ftprof itself.
 """
@@ -63,11 +63,17 @@ class Killed:
         """The operations that were executed, those of the killed process up to its end."""
         return sum(operations(truth, self.at_ns if truth.pid == self.pid else None) for truth in self.standins.truths())
 
-    def windows_closed(self, pid: int) -> int:
-        """Those that CUPTI had evaluated for a process, by the stand-in's own trace."""
+    def windows_closed(self, pid: int) -> tuple[int, int]:
+        """Those that CUPTI had evaluated for a process, by the stand-in's trace, and those of its last pass."""
         path = self.standins.work / "truth" / f"trace-{pid}.jsonl"
         lines = path.read_text().split("\n")[:-1] if path.exists() else []
-        return sum(1 for line in lines if json.loads(line).get("call") == "cuptiProfilerHostEvaluateToGpuValues")
+        evaluated = of_last_pass = 0
+        for call in (json.loads(line).get("call") for line in lines):
+            if call == "cuptiRangeProfilerDecodeData":
+                of_last_pass = 0
+            elif call == "cuptiProfilerHostEvaluateToGpuValues":
+                evaluated, of_last_pass = evaluated + 1, of_last_pass + 1
+        return evaluated, of_last_pass
 
     def all_was_told(self) -> bool:
         """Whether ftprof was killed when every journal had its end, and only the record was still to be made."""
@@ -152,8 +158,8 @@ def record_faults(killed: Killed, record: dict[str, Any]) -> list[str]:
     if record["high"] is None and all(context_is_known(path) for path in killed.run.glob("*-counters.journal")):
         found.append(f"nothing bounds it: {record['reasons']}")
     for process in record["processes"]:
-        closed, kept = killed.windows_closed(process["pid"]), process["windows"]
-        if not closed - 1 <= kept <= closed:
+        (closed, of_last_pass), kept = killed.windows_closed(process["pid"]), process["windows"]
+        if not closed - of_last_pass <= kept <= closed:
             found.append(f"process {process['pid']} had closed {closed} windows, of which {kept} are in the record")
     if record["high"] is not None and {verdict["verdict"] for verdict in record["verdicts"]} != {"below"}:
         found.append("a small run is not below the thresholds")

@@ -77,6 +77,8 @@ ONCE_A_SESSION = (
 HARMLESS = (
     "cuDevicePrimaryCtxRelease", "cuDriverGetVersion", "cuptiProfilerHostDeinitialize",
 )  # fmt: skip
+# Behind the last window nothing is lost where it fails; before a change of the group something is.
+AT_LAST = "cuptiRangeProfilerDisable"
 # Documented words for "this chip does not have the metric" and "ask again later", which are answers.
 ANSWERS = {
     ("cuptiProfilerHostGetMetricProperties", 1),
@@ -134,7 +136,7 @@ def fail(standins: Standins, case: Case) -> tuple[CountedRun, tuple[str, ...]]:
     if case.in_the_middle:
         rule["after_us"] = MIDDLE_US
         if case.call in ONCE_A_SESSION:
-            failures.append({"call": "cuptiRangeProfilerStart", "threads": "others", "after_us": MIDDLE_US - 1000,
+            failures.append({"call": "cuptiRangeProfilerPushRange", "threads": "others", "after_us": MIDDLE_US - 1000,
                              "nth": 1, "code": 7})  # fmt: skip
         if case.call in ONCE_A_DEVICE:
             options, script["devices"] = TWO_DEVICES, 2
@@ -159,6 +161,8 @@ def faults(done: CountedRun, output: tuple[int, str, str], case: Case) -> list[s
     record = done.record
     found += [f"it broke a rule: {violation}" for violation in done.standins.violations()]
     if case.call in HARMLESS or (case.call, case.code) in ANSWERS:
+        return found
+    if case.call == AT_LAST and record["complete"]:
         return found
     if record["complete"]:
         found.append("the record says that it is complete")
