@@ -68,10 +68,11 @@ ONCE_A_DEVICE = (
     "cuptiProfilerHostGetConfigImageSize", "cuptiProfilerHostGetMetricProperties", "cuptiProfilerHostGetNumOfPasses",
     "cuptiProfilerHostInitialize",
 )  # fmt: skip
-# Asked again where a session is set up anew: in mid-run behind the loss of one.
+# Asked again where a session or a pass begins, which a short run may not do by itself: in mid-run behind a loss.
 ONCE_A_SESSION = (
     "cuCtxGetDevice", "cuCtxSetCurrent", "cuThreadExchangeStreamCaptureMode", "cuptiProfilerDeviceSupported",
-    "cuptiProfilerInitialize", "cuptiRangeProfilerEnable",
+    "cuptiProfilerInitialize", "cuptiRangeProfilerCounterDataImageInitialize", "cuptiRangeProfilerEnable",
+    "cuptiRangeProfilerGetCounterDataSize", "cuptiRangeProfilerSetConfig", "cuptiRangeProfilerStart",
 )  # fmt: skip
 # Nothing is lost where these fail: the record may be complete, and must be right.
 HARMLESS = (
