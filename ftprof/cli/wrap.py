@@ -31,6 +31,7 @@ from ftprof.record.record import Record, save_record
 
 if TYPE_CHECKING:
     from ftprof.measure.device_sampler import DeviceSampler
+    from ftprof.measure.unhooked import UnhookedProcesses
 
 _METHODS = click.Choice(METHOD_NAMES)
 _LONGEST_NAME = 200  # of 255 bytes; the run directory's name is a little longer
@@ -175,7 +176,8 @@ def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: boo
         run.abandon()
         raise FtprofError(str(error), error.exit_code) from error
     sampler = _sampler(run, child.pid)
-    watcher = _Watchers([live or _Nothing(), run, *([sampler] if sampler else [])], run.note_problem)
+    unhooked = _unhooked(run, child.pid)
+    watcher = _Watchers([live or _Nothing(), run, *(w for w in (unhooked, sampler) if w)], run.note_problem)
     try:
         exit_code = child.wait(watcher)
     finally:
@@ -186,6 +188,8 @@ def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: boo
             run.note_users(sampler.users())
     except Exception as error:
         run.note_problem(f"the GPUs were not watched to the end: {error}")
+    for what in unhooked.found() if unhooked is not None else []:
+        run.note_problem(what)
     if child.killed_by not in (None, signal.SIGINT):  # Ctrl-C lets a process end its journal
         run.note_problem(f"the command died of signal {child.killed_by}")
     return exit_code
@@ -265,6 +269,19 @@ def _sampler(run: Run, command_pid: int) -> DeviceSampler | None:
         return DeviceSampler(run.write_device_window, RunProcesses(run.run_id, command_pid))
     except (OSError, RuntimeError) as error:
         run.note_devices([f"the GPUs are not watched: {error}"])
+        return None
+
+
+def _unhooked(run: Run, command_pid: int) -> UnhookedProcesses | None:
+    """What looks for processes that use torch and do not count operators, where the run counts these."""
+    if not run.methods.operators:
+        return None
+    from ftprof.measure.unhooked import UnhookedProcesses
+
+    try:
+        return UnhookedProcesses(run.folder, command_pid)
+    except OSError as error:
+        run.note_problem(f"processes without ftprof's hook are not looked for: {error}")
         return None
 
 

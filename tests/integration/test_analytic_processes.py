@@ -398,6 +398,55 @@ os.waitpid(pid, 0)
     assert int(run.record["low"]) == 2 * MM
 
 
+@pytest.mark.parametrize("where", ["main", "another"])
+def test_a_fork_killed_in_its_first_operator_is_never_missed(wrap_python: Run, where: str) -> None:
+    """That operator counts when it has returned; that there was one must be known before."""
+    run = wrap_python(
+        WORK
+        + f"""
+import os, signal, threading
+work()
+pid = os.fork()
+if pid == 0:
+    torch.set_num_threads(1)
+    endless = torch.ones(6000, 6000)  # some seconds of one product
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    if {where!r} == "main": endless @ endless
+    else: threading.Thread(target=lambda: endless @ endless).start(); signal.pause()
+os.waitpid(pid, 0)
+"""
+    )
+    assert (run.record["complete"], run.record["high"], run.record["low"]) == (False, None, str(MM))
+    assert sorted(process["flops"] for process in run.record["processes"]) == ["0", str(MM)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        (["env", "-i", sys.executable], "it was started without ftprof's environment"),
+        ([sys.executable, "-uI"], "its Python reads no PYTHONPATH"),
+    ],
+)
+def test_torch_where_no_hook_comes_is_named(wrap_python: Run, how: list[str], why: str) -> None:
+    run = wrap_python(
+        WORK
+        + f"""
+import subprocess, sys
+if len(sys.argv) == 1:
+    work()
+    subprocess.run([*{how!r}, __file__, "again"], check=True)
+else:
+    import time
+    for _ in range(20): work(); time.sleep(0.1)
+"""
+    )
+    assert (run.record["complete"], run.record["high"], run.record["low"]) == (False, None, str(MM))
+    assert [
+        reason for reason in run.record["reasons"] if ") used torch and was not counted" in reason and why in reason
+    ]
+
+
 def test_a_fork_that_cannot_write_its_journal_is_named(wrap_python: Run) -> None:
     run = wrap_python(
         WORK

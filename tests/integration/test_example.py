@@ -61,7 +61,8 @@ def test_two_torchrun_processes_are_the_sum_of_both(wrap: Run, tmp_path: Path) -
             expected[name] = expected.get(name, 0) + int(flops)
     assert run.code == 0, run.err
     assert by_operator(run.record) == expected
-    assert run.flops == sum(int(rank["total"]) for rank in ranks)
+    total = sum(int(rank["total"]) for rank in ranks)
+    assert (run.flops, run.record["high"], run.record["complete"]) == (total, str(total), True)
     counting = [process for process in run.record["processes"] if process["flops"] != "0"]
     assert sorted(process["rank"]["rank"] for process in counting) == [0, 1]
 

@@ -614,12 +614,13 @@ class OperatorCounter:
         import torch
 
         self.deadline = 0.0
+        self._at_first: Callable[[], object] | None = None
         self._naming = naming
         self.unwatched: set[str] = set()
         self._tick = tick
         self._threads: list[tuple[weakref.ref[_Token], _Tally]] = []
         self._retired = Totals()
-        self._local = _PerThread(lambda tally, token: self._threads.append((weakref.ref(token), tally)))
+        self._local = _PerThread(self._add_thread)
         self._libraries: dict[str, Any] = {}
         self._seen: set[str] = set()
         self._plain: dict[type, bool] = {}
@@ -679,8 +680,10 @@ class OperatorCounter:
 
         def counted(keyset: Any, *args: Any, **kwargs: Any) -> Any:
             tally = local.tally
-            if tally.inside and is_inner(tally):  # an operator inside one that is counted already
-                return call(keyset & below, *args, **kwargs)
+            if tally.inside:
+                if is_inner(tally):  # an operator inside one that is counted already
+                    return call(keyset & below, *args, **kwargs)
+                self._act_at_first()
             tally.inside = True
             try:
                 out = call(keyset & below, *args, **kwargs)
@@ -733,6 +736,8 @@ class OperatorCounter:
         def named(keyset: Any, *args: Any, **kwargs: Any) -> Any:
             tally = local.tally
             before = tally.calls
+            if self._at_first is not None and self._moves_numbers(args):
+                self._act_at_first()
             out = call(keyset & below, *args, **kwargs)
             if (foreign or before == tally.calls) and not self._is_inner(tally) and self._moves_numbers(args):
                 tally.note(other)
@@ -813,8 +818,24 @@ class OperatorCounter:
         return (operator, precision_of(str(numeric.dtype)), str(numeric.device)), flops
 
     def note(self, other: Other) -> None:
-        """Name something that did work and is not counted."""
+        """Name something that does work and is not counted."""
         self._local.tally.note(other)
+        self._act_at_first()
+
+    def at_first_operator(self, act: Callable[[], object]) -> None:
+        """Have ``act`` called once: before the next operator with a formula, or of unbounded work, runs."""
+        self._at_first = act
+        for _, tally in self._threads:
+            tally.inside = True  # a kernel asks no more than this, as long as nothing is special
+
+    def _add_thread(self, tally: _Tally, token: _Token) -> None:
+        tally.inside = self._at_first is not None
+        self._threads.append((weakref.ref(token), tally))
+
+    def _act_at_first(self) -> None:
+        act, self._at_first = self._at_first, None
+        if act is not None:
+            act()
 
     def pause(self) -> None:
         """Count nothing in this thread until ``resume``."""
@@ -1180,6 +1201,17 @@ class Meter:
             self._journal = journal
         return self._journal
 
+    def _begin_journal(self) -> None:
+        """In a forked child, before its first operator: were it killed in that, nobody would know. Never raises."""
+        if not self._lock.acquire(blocking=False):
+            return  # somebody is at it
+        try:
+            self._open_journal()
+        except Exception as problem:
+            self._say_once(problem)
+        finally:
+            self._lock.release()
+
     def _close_window(self) -> None:
         """Called from an operator, in any thread, when the window is due. Never waits, never raises."""
         if not self._lock.acquire(blocking=False):
@@ -1285,7 +1317,8 @@ class Meter:
         phases.after_fork()
         self.counter.forget()
         self._begin()
-        self.counter.deadline = 0.0  # its first count opens its journal, so that it is not lost if it is killed
+        self.counter.deadline = 0.0  # its first count is written at once, so that it is not lost if it is killed
+        self.counter.at_first_operator(self._begin_journal)
 
 
 def _before(module: Any, name: str, act: Callable[[], object]) -> None:

@@ -1,0 +1,134 @@
+"""Names the processes of a run that use torch where the analytic hook is not loaded: nothing in them is counted.
+
+The hook comes with variables of the environment. A program may start another without them (``env -i``, a Popen with an
+environment of its own), and ``python -I``, ``-E`` and ``-S`` do not read them. Seen from outside, by /proc.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+
+from ftprof.measure.analytic.environment import BOOTSTRAP
+from ftprof.measure.run_processes import process_status
+from ftprof.record.run_files import FAILURES
+
+_SHORTEST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 15.0
+_SHARE = 300  # of the time, for looking: a few milliseconds a second on one core, beside the command
+_TORCH = re.compile(rb"/libtorch(_cpu)?\.so")
+_TORCH_OF_PYTHON = b"/libtorch_python.so"
+_ISOLATING = re.compile(rb"-[bBdiOPqsuvx]*[IES]")  # after options that take no value
+_LONGEST_COMMAND = 100
+NO_ENVIRONMENT = "it was started without ftprof's environment (PYTHONPATH, FTPROF_RUN_DIR); pass that on"
+ISOLATED = "its Python reads no PYTHONPATH (-I, -E or -S); leave that out"
+NO_PYTHON = "it is no Python process; only counters see it"
+
+_Process = tuple[int, int]  # its id, and when it started
+
+
+class UnhookedProcesses:
+    """Looks through the descendants of ``command_pid`` now and then; see ``found``."""
+
+    def __init__(self, folder: Path, command_pid: int, proc: Path = Path("/proc")) -> None:
+        self._folder = folder
+        self._command_pid = command_pid
+        self._proc = proc
+        self._failures = (folder / FAILURES).stat()
+        self._hooked: set[_Process] = set()
+        self._found: dict[_Process, tuple[str, str]] = {}  # command, and why
+        self._next_look = 0.0
+
+    def tick(self) -> None:
+        """Look, unless that would take too much of the time."""
+        began = time.monotonic()
+        if began >= self._next_look:
+            self.look()
+            ended = time.monotonic()
+            self._next_look = ended + min(max(_SHARE * (ended - began), _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
+
+    def suspended(self) -> None:
+        """Nothing to do."""
+
+    def look(self) -> None:
+        """Look at every process that is there now."""
+        for process in self._descendants():
+            if process not in self._hooked and process not in self._found:
+                self._examine(process)
+
+    def found(self) -> list[str]:
+        """A sentence for each: its id and command, why nothing in it is counted, and what to do."""
+        return [
+            f"process {pid} ({command}) used torch and was not counted: {why}"
+            for (pid, _), (command, why) in sorted(self._found.items())
+        ]
+
+    def _descendants(self) -> list[_Process]:
+        """The command's process and all that it started, those excepted whose parents have ended."""
+        begun: dict[int, int] = {}
+        children: dict[int, list[int]] = {}
+        for entry in self._proc.iterdir():
+            status = process_status(int(entry.name), self._proc) if entry.name.isdecimal() else None
+            if status is not None:
+                begun[int(entry.name)] = status.start_ticks
+                children.setdefault(status.parent, []).append(int(entry.name))
+        found, waiting = [], [self._command_pid]
+        while waiting:
+            pid = waiting.pop()
+            if pid in begun:
+                found.append((pid, begun[pid]))
+                waiting += children.get(pid, [])
+        return found
+
+    def _examine(self, process: _Process) -> None:
+        folder = self._proc / str(process[0])
+        try:
+            maps = (folder / "maps").read_bytes()
+            if _TORCH.search(maps) is None:
+                return
+            if self._is_hooked(process, folder):
+                self._hooked.add(process)
+                return
+            arguments = (folder / "cmdline").read_bytes().split(b"\0")[:-1]
+            variables = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:
+            return  # it has just ended, or is another user's
+        why = self._why(variables, arguments, _TORCH_OF_PYTHON in maps)
+        if why is not None:
+            command = " ".join(argument.decode("ascii", "replace") for argument in arguments)
+            self._found[process] = f"{' '.join(command.split()):.{_LONGEST_COMMAND}}", why
+
+    def _is_hooked(self, process: _Process, folder: Path) -> bool:
+        """The hook keeps a file of the run open, also in forked children; one that closed all files has a journal."""
+        ours = self._failures.st_dev, self._failures.st_ino
+        for descriptor in (folder / "fd").iterdir():
+            try:
+                status = descriptor.stat()
+            except OSError:
+                continue  # closed meanwhile
+            if (status.st_dev, status.st_ino) == ours:
+                return True
+        return any(self._folder.glob(f"*-{process[0]}-{process[1]}.journal"))
+
+    def _why(self, variables: list[bytes], arguments: list[bytes], in_python: bool) -> str | None:
+        """None for a process that may yet load the hook, or is of a run inside this one."""
+        if not in_python:
+            return NO_PYTHON
+        values = dict(variable.split(b"=", 1) for variable in variables if b"=" in variable)
+        if values.get(b"FTPROF_RUN_DIR", b"") not in (b"", os.fsencode(self._folder)):
+            return None
+        paths = values.get(b"PYTHONPATH", b"").split(os.fsencode(os.pathsep))
+        if b"FTPROF_RUN_DIR" not in values or os.fsencode(BOOTSTRAP) not in paths:
+            return NO_ENVIRONMENT
+        return ISOLATED if _is_isolated(arguments) else None
+
+
+def _is_isolated(arguments: list[bytes]) -> bool:
+    for argument in arguments[1:]:
+        if not argument.startswith(b"-") or argument[:2] in (b"-c", b"-m", b"--"):
+            return False
+        if _ISOLATING.match(argument):
+            return True
+    return False
