@@ -23,7 +23,7 @@ from ftprof.errors import FtprofError
 from ftprof.result import Result
 
 if TYPE_CHECKING:
-    from ftprof.measure.in_process import InProcessRun
+    from ftprof.measure.in_process import CountOptions, InProcessRun
     from ftprof.policy.choice import PolicyChoice
     from ftprof.record.record import Record
 
@@ -47,10 +47,10 @@ class Run(Result):
     Figures are those of the whole process during the block, whichever of its threads worked.
     """
 
-    def __init__(self, choice: PolicyChoice) -> None:
+    def __init__(self, choice: PolicyChoice, options: CountOptions) -> None:
         from ftprof.measure.in_process import InProcessRun
 
-        self._counted: InProcessRun = InProcessRun(choice.inputs.to_json())
+        self._counted: InProcessRun = InProcessRun(choice.inputs.to_json(), options)
         super().__init__(self._counted.record, choice)
         self._lapped = 0
         self._lapping = threading.RLock()  # a signal handler may take a lap in the midst of one
@@ -138,16 +138,17 @@ class CountedFunction(Generic[P, R]):
 
     run: Run | None = None
 
-    def __init__(self, function: Callable[P, R], choice: PolicyChoice) -> None:
+    def __init__(self, function: Callable[P, R], choice: PolicyChoice, options: CountOptions) -> None:
         functools.update_wrapper(self, function)
         self._function = function
         self._choice = choice
+        self._options = options
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """What the function gives; of a coroutine function, a coroutine that is counted while it is awaited."""
         if inspect.iscoroutinefunction(self._function):
             return cast(R, self._awaited(*args, **kwargs))
-        with _Running(self._choice) as run:
+        with _Running(self._choice, self._options) as run:
             self.run = run
             try:
                 return self._function(*args, **kwargs)
@@ -155,7 +156,7 @@ class CountedFunction(Generic[P, R]):
                 self.run = run
 
     async def _awaited(self, *args: Any, **kwargs: Any) -> Any:
-        with _Running(self._choice) as run:
+        with _Running(self._choice, self._options) as run:
             self.run = run
             try:
                 return await cast(Any, self._function(*args, **kwargs))
@@ -170,20 +171,21 @@ class CountedFunction(Generic[P, R]):
 class Count:
     """What ``count()`` gives: a context manager, and a decorator."""
 
-    def __init__(self, choice: PolicyChoice) -> None:
+    def __init__(self, choice: PolicyChoice, options: CountOptions) -> None:
         self.choice = choice
+        self._options = options
         self._running: _Running | None = None
 
     def start(self) -> Run:
         """Begin a count that ends with its ``stop()``."""
-        run = Run(self.choice)
+        run = Run(self.choice, self._options)
         run._start()
         return run
 
     def __enter__(self) -> Run:
         if self._running is not None:
             raise FtprofError("this count is running already; make another one with ftprof.count()")
-        self._running = _Running(self.choice)
+        self._running = _Running(self.choice, self._options)
         try:
             return self._running.__enter__()
         except BaseException:
@@ -203,14 +205,14 @@ class Count:
             raise TypeError(f"ftprof.count() decorates a function, not {type(function).__name__}")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError("a generator's code runs when it is iterated: use 'with ftprof.count()' around that")
-        return CountedFunction(function, self.choice)
+        return CountedFunction(function, self.choice, self._options)
 
 
 class _Running:
     """One run as a context manager that lets every exception through."""
 
-    def __init__(self, choice: PolicyChoice) -> None:
-        self._run = Run(choice)
+    def __init__(self, choice: PolicyChoice, options: CountOptions) -> None:
+        self._run = Run(choice, options)
 
     def __enter__(self) -> Run:
         self._run._start()
@@ -239,6 +241,8 @@ def count(
     pretrain_gpu_hours: Quantity | None = None,
     pretrain_gpu_peak: str | None = None,
     pretrain_utilization: Quantity | None = None,
+    operators: bool = False,
+    cuda_core: bool = False,
 ) -> Count:
     """Count a block of code: ``with ftprof.count() as run: ...``, or ``@ftprof.count()`` above a function.
 
@@ -247,15 +251,19 @@ def count(
     it is estimated: 6 x ``pretrain_params`` x ``pretrain_tokens``, or ``pretrain_gpu_hours`` (hours) x 3600 x
     ``pretrain_gpu_peak`` (``"989e12 dense BF16, H100 SXM"``, FLOP a second and which peak that is) x
     ``pretrain_utilization`` (a part of 1). ``generated_flops`` is in FLOP. ``policy``, ``deduct`` and ``no_deduct`` are
-    one name or several. Raises ``TypeError`` or ``FtprofError`` for wrong ones; nothing else of ftprof raises into the
-    block.
+    one name or several. ``operators`` counts operators by their formulas beside hardware counters too, for a second
+    figure and for phases. ``cuda_core`` counts on CUDA cores too, in rare windows that slow the training down; inside
+    ``ftprof wrap`` or another count, theirs holds. Raises ``TypeError`` or ``FtprofError`` for wrong ones; nothing else
+    of ftprof raises into the block.
     """
     from ftprof.count_arguments import check_flag, check_name, names, phases, read, written
+    from ftprof.measure.in_process import CountOptions
     from ftprof.policy.choice import PolicyOptions
 
     check_name("base_model", base_model)
     check_name("pretrain_gpu_peak", pretrain_gpu_peak)
-    check_flag("no_gpai", no_gpai)
+    for name, asked in (("no_gpai", no_gpai), ("operators", operators), ("cuda_core", cuda_core)):
+        check_flag(name, asked)
     for name, flag in (("systemic_risk", systemic_risk), ("public_generation", public_generation)):
         check_flag(name, flag, may_be_unknown=True)
     options = PolicyOptions(
@@ -275,7 +283,7 @@ def count(
         pretrain_gpu_peak=pretrain_gpu_peak,
         pretrain_utilization=written("pretrain_utilization", pretrain_utilization),
     )
-    return Count(read(options))
+    return Count(read(options), CountOptions(operators, cuda_core))
 
 
 def say_once(what: str) -> None:

@@ -74,6 +74,13 @@ _LONGEST_NAME = 200  # of 255 bytes; the run directory's name is a little longer
     help="Count on CUDA cores too, in rare windows of patched machine code. They slow the training down, small kernels "
     "for good.",
 )  # fmt: skip
+@click.option(
+    "--operators",
+    is_flag=True,
+    envvar="FTPROF_OPERATORS",
+    help="Count operators by their formulas too, beside another method and from the start, for a second figure of the "
+    "whole run and for phases. It costs what --method analytic does.",
+)  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="No live line and no closing block.")
 @click.argument("command_line", metavar="COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED)
 def command(
@@ -88,6 +95,7 @@ def command(
     quiet: bool,
     subscribe: bool,
     cuda_core: bool,
+    operators: bool,
     command_line: tuple[str, ...],
 ) -> int:
     """Run COMMAND unchanged, count its floating-point operations, and judge them.
@@ -104,7 +112,8 @@ def command(
     launch = launch_of(os.environ, shared=run_dir is not None)
     where = _record_path(record, run_id, force, run_dir)
     folder = Path(run_dir) if run_dir else _own_folder(where, run_id)
-    run = Run(run_id, folder, command_line, chosen(method, os.environ), choice.inputs.to_json(), launch)
+    methods = chosen(method, os.environ, operators)
+    run = Run(run_id, folder, command_line, methods, choice.inputs.to_json(), launch)
     if reason := why_unavailable(method, os.environ):
         _say(f"ftprof: --method {method}: {reason}; the record will be undetermined")
         run.note_problem(f"--method {method}: {reason}")
@@ -273,8 +282,8 @@ def _sampler(run: Run, command_pid: int) -> DeviceSampler | None:
 
 
 def _unhooked(run: Run, command_pid: int) -> UnhookedProcesses | None:
-    """What looks for processes that use torch and do not count operators, where the run counts these."""
-    if not run.methods.operators:
+    """What looks for processes that use torch and do not count operators, where the figure is made of these."""
+    if run.methods.label != "analytic":
         return None
     from ftprof.measure.unhooked import UnhookedProcesses
 

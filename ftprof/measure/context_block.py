@@ -170,9 +170,10 @@ class ContextBlock:
 
     method = "counters"
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, cuda_core: bool = False) -> None:
         self.problems: list[str] = []
         self._run_id = run_id
+        self._cuda_core = cuda_core or os.environ.get(CUDA_CORE_VARIABLE) == "1"
         self._shares: list[_Share] = []
         self._begin_us = 0
         self._cut_us = 0
@@ -189,7 +190,7 @@ class ContextBlock:
             self._software = _software()
             _watch_captures()
             settled = settle(found, PATIENCE_S)
-            meters = _meters_on(found)
+            meters = _meters_on(found, self._cuda_core)
             if not _cut([metered for metered in meters if metered.shares], PATIENCE_S) or not settled:
                 self.problems.append(UNSETTLED_BEFORE)
             with _found:
@@ -300,7 +301,7 @@ def _software() -> dict[str, Any]:
     }
 
 
-def _meters_on(found: Sequence[_native.CudaContext]) -> list[_Metered]:
+def _meters_on(found: Sequence[_native.CudaContext], cuda_core: bool) -> list[_Metered]:
     """A meter on each of these contexts: the running ones, and new ones that have opened their first window.
 
     Raises ``CannotCount`` where none can.
@@ -309,7 +310,7 @@ def _meters_on(found: Sequence[_native.CudaContext]) -> list[_Metered]:
     running = {metered.context.handle: metered for metered in _metered if not metered.meter.lost}
     started: list[_Metered] = []
     try:
-        started += [_start(context) for context in found if context.handle not in running]
+        started += [_start(context, cuda_core) for context in found if context.handle not in running]
         failures = _failures(started)
         if started and len(failures) == len(found):
             raise CannotCount(failures[0])
@@ -332,7 +333,7 @@ def _await_ending(found: Sequence[_native.CudaContext]) -> None:
             raise CannotCount(f"an earlier count still waits for cuda:{metered.context.device}, which does not answer")
 
 
-def _start(context: _native.CudaContext) -> _Metered:
+def _start(context: _native.CudaContext, cuda_core: bool) -> _Metered:
     module = native()
     seed = int(os.environ.get("FTPROF_COUNTERS_SEED") or random.SystemRandom().getrandbits(64))
     slots = os.environ.get("FTPROF_SLOT_US", "").split(",")
@@ -341,7 +342,7 @@ def _start(context: _native.CudaContext) -> _Metered:
             context,
             (seed + context.device) % 2**64,
             (int(slots[0]), int(slots[1])) if len(slots) == 2 else None,
-            os.environ.get(CUDA_CORE_VARIABLE) == "1",
+            cuda_core,
         )
     except (RuntimeError, ValueError) as error:  # CuptiError, or no thread can be had
         raise CannotCount(str(error)) from error

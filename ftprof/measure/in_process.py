@@ -6,6 +6,7 @@ makes that of ``ftprof wrap``.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import platform
@@ -13,6 +14,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from ftprof.errors import FtprofError
 from ftprof.measure.analytic.hook import now_us, process_identity
 from ftprof.measure.block import PATIENCE_S, Block, CannotCount, Line, end_line, problem_lines
 from ftprof.measure.context_block import ContextBlock
+from ftprof.measure.device_edges import DeviceEdges
 from ftprof.measure.operator_block import OperatorBlock
 from ftprof.measure.run import new_run_id
 from ftprof.measure.wrapped_block import WrappedBlock, is_wrapped
@@ -37,15 +40,26 @@ _FORKED = "this process was forked inside the block, whose count is its parent's
 _log = logging.getLogger("ftprof")
 
 
+@dataclass(frozen=True)
+class CountOptions:
+    """What a count does only where it is asked to, since it is not free: see ``ftprof.count()``."""
+
+    operators: bool = False
+    cuda_core: bool = False
+
+
 class InProcessRun:
     """Nothing of it raises into the user's code but what ``begin`` says."""
 
-    def __init__(self, policy_inputs: Mapping[str, Any]) -> None:
+    def __init__(self, policy_inputs: Mapping[str, Any], options: CountOptions = CountOptions()) -> None:
         self.fallback: str | None = None  # why hardware counters do not count
         self.run_id = new_run_id()
         self._policy_inputs = dict(policy_inputs)
+        self._options = options
         self._process = os.getpid()
         self._block: Block | None = None
+        self._beside: Block | None = None  # operators, where counters have the first word
+        self._devices = DeviceEdges()
         self._problems: list[str] = []
         self._began_us = now_us()
         self._ended_us: int | None = None
@@ -59,7 +73,9 @@ class InProcessRun:
 
     def begin(self) -> None:
         """Count from now on. Raises ``FtprofError`` inside a signal handler that interrupts another count's edge."""
-        counters: Callable[[str], Block] = WrappedBlock if is_wrapped() else ContextBlock
+        self._guarded("the GPUs' energy cannot be read", self._devices.begin)
+        own = functools.partial(ContextBlock, cuda_core=self._options.cuda_core)
+        counters: Callable[[str], Block] = WrappedBlock if is_wrapped() else own
         for method in (counters, OperatorBlock):
             block = method(self.run_id)
             try:
@@ -78,7 +94,17 @@ class InProcessRun:
             else:
                 self._block = block
                 break
+        if self._options.operators and self._block is not None and self._block.method != OperatorBlock.method:
+            self._begin_beside(self._block, OperatorBlock(self.run_id))
         self._began_us = now_us()
+
+    def _begin_beside(self, block: Block, beside: Block) -> None:
+        try:
+            self._guarded("operators cannot be counted beside counters", beside.begin)
+        except BaseException:  # such as Ctrl-C
+            self._end(block, 0.0)
+            raise
+        self._beside = beside
 
     def end(self, failed: bool) -> None:
         """Count no more. ``failed`` where the block was left by an exception: then a GPU is not waited for long."""
@@ -86,15 +112,22 @@ class InProcessRun:
             return
         self._ended_us = now_us()
         self._exit_code = int(failed)
-        if self._block is not None:
-            self._end(self._block, _FAILED_PATIENCE_S if failed else PATIENCE_S)
+        for block in self._blocks():
+            self._end(block, _FAILED_PATIENCE_S if failed else PATIENCE_S)
         self._ended_us = now_us()
+        self._guarded("the GPUs' energy cannot be read", self._devices.end)
+
+    def _blocks(self) -> list[Block]:
+        return [block for block in (self._block, self._beside) if block is not None]
 
     def _end(self, block: Block, patience_s: float) -> None:
+        self._guarded("the count could not be ended", lambda: block.end(patience_s))
+
+    def _guarded(self, failure: str, act: Callable[[], object]) -> None:
         try:
-            block.end(patience_s)
+            act()
         except Exception as problem:
-            self._failed("the count could not be ended", problem)
+            self._failed(failure, problem)
 
     def _failed(self, what: str, problem: Exception) -> None:
         self._problems.append(f"{what}: {problem!r:.300}")
@@ -121,8 +154,8 @@ class InProcessRun:
             return self.record()
         problems: list[str] = []
         try:
-            if self._block is not None:
-                problems = self._block.cut(PATIENCE_S)
+            for block in self._blocks():
+                problems += block.cut(PATIENCE_S)
             return self._merged(goes_on=False, problems=problems)
         except Exception as problem:
             _log.warning("ftprof.count(): no snapshot could be made", exc_info=problem)
@@ -144,21 +177,21 @@ class InProcessRun:
 
     def _merged(self, goes_on: bool = True, problems: Sequence[str] = ()) -> Record:
         """``goes_on``: unless it has ended, the record says that more will come."""
-        process = [] if self._block is None else self._block.lines()
+        processes = [lines for block in self._blocks() if (lines := block.lines())]
         problems = [*self._problems, *problems]
         if self._ended_us is None and goes_on:
             problems.append(_GOES_ON)
-        elif not process:
+        elif not processes:
             problems.append(_NOTHING_SEEN)
-        run = self._run_lines(process[0]["method"] if process else "analytic", problems)
+        run = self._run_lines(processes, problems)
         try:
             with tempfile.TemporaryDirectory(prefix="ftprof-") as folder:
-                return _merge(Path(folder), run, process)
+                return _merge(Path(folder), run, processes)
         except OSError:  # a full or read-only disk; in memory there may still be space
             with tempfile.TemporaryDirectory(prefix="ftprof-", dir="/dev/shm") as folder:
-                return _merge(Path(folder), run, process)
+                return _merge(Path(folder), run, processes)
 
-    def _run_lines(self, method: str, problems: list[str]) -> list[Line]:
+    def _run_lines(self, processes: Sequence[Sequence[Line]], problems: list[str]) -> list[Line]:
         ended_us = self._ended_us or now_us()
         software = {"ftprof": __version__, "python": platform.python_version(), "system": platform.platform()}
         header = {
@@ -166,7 +199,7 @@ class InProcessRun:
             "schema": JOURNAL_SCHEMA,
             "run": self.run_id,
             "role": "run",
-            "method": method,
+            "method": processes[0][0]["method"] if processes else "analytic",
             **process_identity(),
             "parent_pid": os.getppid(),
             "time_us": self._began_us,
@@ -178,14 +211,23 @@ class InProcessRun:
             "policy_inputs": self._policy_inputs,
         }
         end = {**end_line(ended_us), "exit_code": self._exit_code}
-        return [header, *problem_lines(problems, ended_us), end]
+        windows = self._devices.windows(_used_devices(processes), self._began_us, ended_us)
+        devices = [{"kind": "device-window", **window.to_json()} for window in windows]
+        return [header, *devices, *problem_lines(problems, ended_us), end]
 
 
-def _merge(folder: Path, run: Sequence[Line], process: Sequence[Line]) -> Record:
+def _used_devices(processes: Sequence[Sequence[Line]]) -> set[str]:
+    """The UUIDs of the GPUs on which something was counted."""
+    lines = [line for process in processes for line in process]
+    used = {line["device"]["uuid"] for line in lines if line["kind"] == "context"}
+    return used | {device["uuid"] for line in lines for device in line.get("devices", ()) if "uuid" in device}
+
+
+def _merge(folder: Path, run: Sequence[Line], processes: Sequence[Sequence[Line]]) -> Record:
     identity = process_identity()
     name = re.sub(r"[^A-Za-z0-9._-]", "_", "{host}-{boot:.8}-{pid}-{start_ticks}".format(**identity))
     _write(folder / f"{name}.journal", run)
-    if process:
+    for process in processes:
         _write(folder / f"{name}-{process[0]['method']}.journal", process)
     return merge_journals(folder)
 

@@ -35,24 +35,25 @@ def why_unavailable(method: str, environment: Mapping[str, str]) -> str | None:
     return None
 
 
-def chosen(method: str, environment: Mapping[str, str]) -> Methods:
+def chosen(method: str, environment: Mapping[str, str], operators: bool = False) -> Methods:
     """What to set in motion for a method by name.
 
     ``auto`` takes counters where they can be had, then the GPU's activity, and operators' formulas elsewhere. Counters
-    and formulas at once would cost a training of many small kernels more than counting may.
+    and formulas at once could cost a training of many small kernels more than counting may: only where ``operators``
+    asks for it.
     """
     if method == "auto":
         if not driver_is_there():
             return Methods("analytic", operators=True)
         why = why_unavailable("counters", environment)
         if why is None:
-            return Methods("counters", counters=True, devices=True)
+            return Methods("counters", counters=True, operators=operators, devices=True)
         label = "gpm" if _why_not_watched("gpm") is None else "analytic"
         return Methods(label, fallback=why, operators=True, devices=True)
     return Methods(
         method,
         counters=method == "counters" and why_not_injected(environment) is None,
-        operators=method == "analytic",
+        operators=operators or method == "analytic",
         devices=method in ("counters", "gpm", "peak-bound"),
     )
 

@@ -46,6 +46,11 @@ class _Watch:
         after_import("torch", self._start)
 
     def _start(self, torch: ModuleType) -> None:
+        begin = getattr(getattr(sys.modules.get("_ftprof_hook"), "phases", None), "at_first", None)
+        if begin is not None:
+            # Inside ``ftprof wrap`` by counters the hook waits for the first phase; two may not watch the same ones.
+            sys.modules["_ftprof_hook"].phases.at_first = None
+            begin()
         if self.counter is not None:
             return
         try:

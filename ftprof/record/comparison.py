@@ -12,6 +12,8 @@ from typing import Any
 from ftprof.quantity import ratio_text
 from ftprof.record.interval import Interval
 
+_MOST_NAMES = 4
+CUT = "a process in which operators were counted was killed: what it did last is in the figure and not in this one"
 PARTIAL = "operators were counted from the first phase on only: their shares are used, not their total"
 _LESS = {
     "analytic": "The formulas give less than was executed: the hardware also does what pads a tile, activations are "
@@ -32,16 +34,28 @@ def comparisons(own: Interval, checks: Iterable[dict[str, Any]]) -> Iterator[dic
     for check in checks:
         by_method.setdefault(check["method"], []).append(check)
     for method, rows in by_method.items():
-        yield _row(own, method, _added(rows), any(row.get("partial") for row in rows))
+        yield _row(own, method, _added(rows), _why_not_comparable(rows), _without_formula(rows))
 
 
-def _row(own: Interval, method: str, other: Interval, partial: bool) -> dict[str, Any]:
-    value, agrees, says = own.value, None, PARTIAL if partial else None
-    comparable = not partial and value and other.value is not None and method != "peak-bound"
+def _why_not_comparable(rows: list[dict[str, Any]]) -> str | None:
+    if any(row.get("partial") for row in rows):
+        return PARTIAL
+    return CUT if any(row.get("cut") for row in rows) else None
+
+
+def _without_formula(rows: list[dict[str, Any]]) -> str:
+    names = sorted({name for row in rows for name in row.get("unbounded", ())})
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f". Without a formula here: {', '.join(names[:_MOST_NAMES])}{more}" if names else ""
+
+
+def _row(own: Interval, method: str, other: Interval, why_not: str | None, without_formula: str) -> dict[str, Any]:
+    value, agrees, says = own.value, None, why_not
+    comparable = not why_not and value and other.value is not None and method != "peak-bound"
     if comparable and value and other.value is not None:
         agrees = not _apart(own, other)
         if not agrees:
-            says = (_LESS if other.value < value else _MORE)[method]
+            says = (_LESS if other.value < value else _MORE)[method] + without_formula
     elif method == "peak-bound" and value and other.high is not None:
         agrees = own.low <= other.high
         if not agrees:

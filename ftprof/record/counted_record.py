@@ -148,6 +148,6 @@ def add_counted_records(records: Sequence[tuple[str, Record]]) -> Record:
         estimates=rows,
         precisions=tuple(added_precisions(row for _, record in records for row in record.precisions)),
         cross_checks=tuple(check for _, record in records for check in record.cross_checks),
-        devices=added_uses(use for _, record in records for use in record.devices),
+        devices=added_uses((record.span, record.devices) for _, record in records),
         timeline=added(record.timeline for _, record in records),
     )

@@ -59,7 +59,7 @@ def add_device_records(records: Sequence[tuple[str, Record]]) -> Record:
         uncounted={},
         policy_inputs=common_inputs(record.policy_inputs for _, record in records),
         cross_checks=tuple(check for _, record in records for check in record.cross_checks),
-        devices=added_uses(use for _, record in records for use in record.devices),
+        devices=added_uses((record.span, record.devices) for _, record in records),
         timeline=added(record.timeline for _, record in records),
     )
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ftprof.record.fields import parse_count, parse_object, parse_optional_whole, parse_text, parse_whole
 
 if TYPE_CHECKING:
     from ftprof.record.device_window import DeviceTotal
+
+Span: TypeAlias = tuple[int, int]  # when a run began and ended, in microseconds since the epoch
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,33 @@ def device_uses(totals: Iterable[DeviceTotal]) -> tuple[DeviceUse, ...]:
     )
 
 
-def added_uses(uses: Iterable[DeviceUse]) -> tuple[DeviceUse, ...]:
-    """Those of several runs: the times of a GPU add up."""
-    sums: dict[tuple[str, int | None], DeviceUse] = {}
-    for use in uses:
-        before = sums.get((use.uuid, use.gpu_instance))
-        if before is not None:
-            energies = before.energy_mj, use.energy_mj
-            known = None if None in energies else sum(e for e in energies if e is not None)
-            use = DeviceUse(use.uuid, use.gpu_instance, use.name, before.time_us + use.time_us, known)
-        sums[use.uuid, use.gpu_instance] = use
-    return tuple(sums.values())
+def added_uses(parts: Iterable[tuple[Span | None, Iterable[DeviceUse]]]) -> tuple[DeviceUse, ...]:
+    """Those of several runs, each with its time: what a GPU did for one after the other adds up.
+
+    Of runs that had a GPU at the same time, such as ranks that share one, the longest use is taken: time and energy are
+    the whole GPU's. A run of unknown time (``None``) counts as one that had it alone.
+    """
+    by_device: dict[tuple[str, int | None], list[tuple[Span, DeviceUse]]] = {}
+    for span, uses in parts:
+        for use in uses:
+            by_device.setdefault((use.uuid, use.gpu_instance), []).append((span or (0, 0), use))
+    return tuple(_added(_one_at_a_time(uses)) for uses in by_device.values())
+
+
+def _one_at_a_time(uses: Iterable[tuple[Span, DeviceUse]]) -> list[DeviceUse]:
+    """The longest of each set of uses whose spans overlap."""
+    found: list[DeviceUse] = []
+    until_us = 0
+    for (begin_us, end_us), use in sorted(uses, key=lambda one: one[0]):
+        if not found or begin_us >= until_us:
+            found.append(use)
+        elif use.time_us > found[-1].time_us:
+            found[-1] = use
+        until_us = max(until_us, end_us)
+    return found
+
+
+def _added(uses: list[DeviceUse]) -> DeviceUse:
+    energies = [use.energy_mj for use in uses if use.energy_mj is not None]
+    energy_mj = sum(energies) if len(energies) == len(uses) else None
+    return replace(uses[0], time_us=sum(use.time_us for use in uses), energy_mj=energy_mj)

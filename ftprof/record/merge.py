@@ -143,7 +143,7 @@ def merge_records(records: Sequence[tuple[str, Record]]) -> Record:
         uncounted=[record.uncounted for _, record in records],
         unwatched={name for _, record in records for name in record.unwatched},
         policy_inputs=common_inputs(record.policy_inputs for _, record in records),
-        devices=added_uses(use for _, record in records for use in record.devices),
+        devices=added_uses((record.span, record.devices) for _, record in records),
         checks=(check for _, record in records for check in record.cross_checks),
         timelines=[record.timeline for _, record in records],
     )

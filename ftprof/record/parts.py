@@ -62,6 +62,23 @@ def _by_phase(journals: list[Journal]) -> dict[str, str]:
     return {phase: str(sums[phase]) for phase in sorted(sums)}
 
 
+def _operators(journals: list[Journal]) -> dict[str, Any]:
+    """What operators' formulas give. There is an upper end where all of the run's operators were seen and have one."""
+    flops = str(sum(journal.flops for journal in journals))
+    unbounded = sorted({work.name for journal in journals for work in journal.uncounted if work.family})
+    partial = any(is_partial(journal) for journal in journals)
+    cut = any(journal.end is None or journal.torn for journal in journals)
+    row = {"method": "analytic", "device": None, "low": flops, "flops": flops}
+    return {
+        **row,
+        "high": None if partial or cut or unbounded else flops,
+        "by_phase": _by_phase(journals),
+        "partial": partial,
+        **({"cut": True} if cut else {}),
+        **({"unbounded": unbounded} if unbounded else {}),
+    }
+
+
 def common_inputs(inputs: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The policies' inputs where all parts agree on them; different bases make no common one.
 
@@ -97,10 +114,7 @@ def run_device_totals(runs: list[Journal]) -> list[DeviceTotal]:
 
 def cross_checks(runs: list[Journal], others: list[Journal]) -> Iterable[dict[str, Any]]:
     """What other methods give for the same run, for the record. ``others`` are the journals of operators' formulas."""
-    analytic = sum(journal.flops for journal in others)
-    if analytic:
-        low = str(analytic)
-        row = {"method": "analytic", "device": None, "low": low, "flops": low, "high": None}
-        yield {**row, "by_phase": _by_phase(others), "partial": any(is_partial(journal) for journal in others)}
+    if any(journal.flops for journal in others):
+        yield _operators(others)
     for total in run_device_totals(runs):
         yield {"method": total.method, "device": total.device.to_json(), **total.estimate.to_json()}

@@ -168,6 +168,14 @@ class Record:
     until_us: int | None = None
 
     @property
+    def span(self) -> tuple[int, int] | None:
+        """When the first of its runs began and the last ended, in microseconds since the epoch; else ``None``."""
+        ends = [run.ended_us for run in self.runs if run.ended_us is not None]
+        if not ends or len(ends) < len(self.runs):
+            return None
+        return min(run.began_us for run in self.runs), max(ends)
+
+    @property
     def by_precision(self) -> dict[str, int]:
         """Operations by precision, the largest first."""
         return _sums((cell.precision, flops) for cell, (_, flops) in self.counts.items())

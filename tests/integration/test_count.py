@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,10 @@ import pytest
 from conftest import FTPROF, REPOSITORY
 from counted_runs import is_honest
 from cuda_standins import BF16, FFMA, FP16, Standins
+from nvml_standin import Standin as Nvml
+from nvml_standin import nvml_library, standin
+
+__all__ = ["nvml_library", "standin"]  # fixtures
 
 FLOPS = 1_000_000
 DEVICE = {"uuid": "GPU-00000000-0000-0000-0000-000000000001"}
@@ -103,6 +108,54 @@ def test_a_block_is_counted_to_the_last_operation(standins: Standins) -> None:
     assert told["high"] >= told["flops"]
     assert told["by_precision"] == {"bf16": 300 * FLOPS}
     assert (told["method"], told["complete"], told["reasons"]) == ("counters", True, [])
+
+
+def nvml_beside(standins: Standins, nvml: Nvml) -> dict[str, str]:
+    """The environment in which both stand-ins are found: NVML has another GPU beside the one that is used."""
+    nvml.gpu(0, uuid=DEVICE["uuid"], watts="700").gpu(1, watts="300")
+    found = nvml.environment()
+    folders = os.pathsep.join((str(standins.folder), found["LD_LIBRARY_PATH"].split(os.pathsep)[0]))
+    return {"LD_LIBRARY_PATH": folders, "FTPROF_NVML_SCRIPT": found["FTPROF_NVML_SCRIPT"]}
+
+
+@wrapped_or_not
+def test_a_block_has_the_time_and_energy_of_the_gpu_that_it_used(standins: Standins, standin: Nvml, wrap: bool) -> None:
+    program = """
+        gpu = Gpu()
+        time.sleep(0.5)
+        with ftprof.count() as run:
+            gpu.launch("gemm", 300)
+            time.sleep(1)
+        record = run.record
+        (use,) = record.devices
+        (check,) = record.cross_checks
+        print(json.dumps({"use": use.to_json(), "check": check, "span": record.span, "flops": run.flops}))
+    """
+    told = run(standins, program, wrap=wrap, **nvml_beside(standins, standin), **LONG).undisturbed().told
+    use, check = told["use"], told["check"]
+    assert use["uuid"] == check["device"]["uuid"] == DEVICE["uuid"]
+    assert use["time_us"] == told["span"][1] - told["span"][0]
+    seconds = use["time_us"] / 1e6
+    assert 1 < seconds < 60
+    assert 700 * seconds * 0.9 < int(use["energy_mj"]) / 1000 < 700 * (seconds + 1)
+    assert (check["method"], check["low"]) == ("peak-bound", "0")
+    assert int(check["high"]) > told["flops"]
+
+
+@pytest.mark.parametrize("how", ["fails", "hangs"])
+def test_without_nvml_a_block_has_no_energy_and_waits_for_none(standins: Standins, standin: Nvml, how: str) -> None:
+    standin.set(**({"fail__nvmlInitWithFlags": "15"} if how == "fails" else {"delay_ms__nvmlInitWithFlags": "30000"}))
+    program = """
+        gpu = Gpu()
+        began = time.monotonic()
+        for _ in range(3):
+            with ftprof.count() as run:
+                gpu.launch("gemm", 300)
+        print(json.dumps({**told(run), "devices": len(run.record.devices), "seconds": time.monotonic() - began}))
+    """
+    told = run(standins, program, **nvml_beside(standins, standin), **LONG).undisturbed().told
+    assert (told["flops"], told["complete"], told["devices"]) == (300 * FLOPS, True, 0)
+    assert told["seconds"] < 10  # two seconds once
 
 
 def test_inside_wrap_no_second_session_counts(standins: Standins) -> None:

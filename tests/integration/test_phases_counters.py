@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from counted_runs import SCRIPT, CountedRun
 from cuda_standins import Standins
 from injection_runs import PRELUDE, run
+
+from ftprof.record.record import COUNTER_METHODS
 
 pytest.importorskip("torch", reason="phases are those of torch's operators")
 
@@ -21,13 +24,13 @@ def standins(folder: Path, tmp_path: Path) -> Iterator[Standins]:
     assert standins.violations() == []
 
 
-def counted(standins: Standins, program: str) -> CountedRun:
+def counted(standins: Standins, program: str, *options: str, code: int = 0) -> CountedRun:
     """A Python program with the hook in it, whose GPU is the stand-in and whose operators run on the CPU."""
     path = standins.work / "program.py"
     path.write_text(PRELUDE + 'ctypes.CDLL("libcupti.so.13")\n' + program)
     # In its environment the tests' Python has a real CUPTI, which must not step in for the stand-in.
-    done = run(standins, SCRIPT, ["env", "FTPROF_CUPTI_ROOTS=", sys.executable, str(path)])
-    assert done.code == 0, done.err
+    done = run(standins, SCRIPT, ["env", "FTPROF_CUPTI_ROOTS=", sys.executable, str(path)], *options)
+    assert done.code == code, done.err
     return done
 
 
@@ -41,6 +44,82 @@ def test_without_phases_no_operator_is_counted(standins: Standins) -> None:
     assert [process["method"] for process in record["processes"]] == ["counters"]
     assert record["guidelines_basis"]["parts"] == []
     assert record["guidelines_basis"]["flops"] == record["flops"]
+
+
+ONE = 2 * 8**3
+
+
+def test_operators_beside_counters_are_a_second_figure_of_the_whole_run(standins: Standins) -> None:
+    """Also where none is in a phase. That its operators run on the CPU makes the two differ here."""
+    program = "import torch\ninit(); retain(); work(0.3)\na = torch.ones(8, 8)\nfor _ in range(3): torch.mm(a, a)\n"
+    done = counted(standins, program, "--operators")
+    record = done.record
+    assert record["complete"], record["reasons"]
+    (check,) = record["cross_checks"]
+    assert (check["method"], check["flops"], check["high"], check["partial"]) == (
+        "analytic",
+        str(3 * ONE),
+        str(3 * ONE),
+        False,
+    )
+    (row,) = record["comparisons"]
+    assert row["says"].startswith("The formulas give less than was executed")
+    assert (row["agrees"], row["ratio"] is None) == (False, False)
+    assert {process["method"] for process in record["processes"]} == {"counters", "analytic"}
+    assert int(record["low"]) <= done.truth()
+
+
+def test_operators_beside_counters_of_a_killed_process_are_not_compared(standins: Standins) -> None:
+    program = """
+import torch
+init(); retain(); work(0.3)
+a = torch.ones(8, 8)
+torch.mm(a, a); time.sleep(1.1); torch.mm(a, a)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    record = counted(standins, program, "--operators", code=137).record
+    (check,) = record["cross_checks"]
+    assert (check["flops"], check["high"], check["cut"]) == (str(2 * ONE), None, True)
+    (row,) = record["comparisons"]
+    assert (row["ratio"], row["agrees"]) == (None, None)
+    assert "was killed" in row["says"]
+
+
+def test_work_without_a_formula_is_named_beside_the_ratio(standins: Standins) -> None:
+    program = (
+        "import torch\ninit(); retain(); work(0.3)\na = torch.ones(8, 8) + torch.eye(8)\na @ a\ntorch.linalg.inv(a)\n"
+    )
+    (row,) = counted(standins, program, "--operators").record["comparisons"]
+    assert (row["high"], row["agrees"]) == (None, False)
+    named = row["says"].partition("Without a formula here: ")[2]
+    assert "aten::linalg_inv_ex" in named.split(", ")
+
+
+def test_a_count_with_operators_beside_counters(standins: Standins) -> None:
+    """Also inside ``wrap`` by counters, whose own hook then counts for both."""
+    program = """
+import json, torch, ftprof
+init(); context = retain(); work(0.1)
+a = torch.ones(8, 8)
+with ftprof.count(operators=True) as run:
+    work(0.1)
+    torch.mm(a, a)
+    with ftprof.phase("evaluate"): torch.mm(a, a)
+with ftprof.phase("evaluate"): torch.mm(a, a)
+(check,) = run.record.cross_checks
+print(json.dumps({"method": run.method, "complete": run.complete, "reasons": run.reasons, "check": check,
+                  "parts": [part["name"] for part in run.record.guidelines["parts"]]}))
+"""
+    for options in ((), ("--operators",)):
+        done = counted(standins, program, *options)
+        told = json.loads(done.out)
+        assert told["method"] in COUNTER_METHODS
+        assert told["complete"], told["reasons"]
+        assert (told["check"]["flops"], told["check"]["high"]) == (str(2 * ONE), str(2 * ONE))
+        assert told["check"]["by_phase"] == {"evaluate": str(ONE), "train": str(ONE)}
+        assert told["parts"] == ["evaluate"]
+        (whole,) = done.record["cross_checks"]
+        assert (whole["flops"], whole["partial"]) == (str(3 * ONE), not options)
 
 
 def test_from_the_first_phase_on_operators_give_each_phase_its_share(standins: Standins) -> None:

@@ -73,6 +73,8 @@ def test_what_the_package_offers() -> None:
         ({"policy": [3]}, "policy is a name"),
         ({"deduct": [3]}, "deduct is a name"),
         ({"generated_flops": True}, "generated_flops is a number or its text, not bool"),
+        ({"operators": 1}, "operators is True or False, not int"),
+        ({"cuda_core": None}, "cuda_core is True or False, not NoneType"),
         ({"public_generation": 1}, "public_generation is True or False, not int"),
         ({"pretrain_gpu_peak": 989e12}, "pretrain_gpu_peak is a text, not float"),
         ({"base_models": 3}, "PathLike"),
@@ -166,7 +168,7 @@ class FakeRun:
     made: ClassVar[list[FakeRun]] = []
     fallback: str | None = None
 
-    def __init__(self, policy_inputs: Any) -> None:
+    def __init__(self, policy_inputs: Any, options: Any) -> None:
         self.calls: list[Any] = []
         FakeRun.made.append(self)
 
@@ -388,7 +390,7 @@ class FakeBlock:
     method = "analytic"
     fails: ClassVar[dict[str, BaseException]] = {}
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, cuda_core: bool = False) -> None:
         self.problems: list[str] = []
         self.run_id = run_id
         self.patience_s: float | None = None

@@ -175,5 +175,10 @@ def test_energy_is_shared_out_by_time_and_unknown_where_one_window_does_not_say(
 def test_the_uses_of_a_gpu_in_several_runs_add_up() -> None:
     first, second = DeviceUse("GPU-0", None, "NVIDIA H200", 10, 100), DeviceUse("GPU-0", None, "NVIDIA H200", 5, 7)
     other, silent = DeviceUse("GPU-1", None, "NVIDIA H200", 3, 1), DeviceUse("GPU-0", None, "NVIDIA H200", 1, None)
-    assert added_uses([first, other, second]) == (replace(first, time_us=15, energy_mj=107), other)
-    assert added_uses([first, silent]) == (replace(first, time_us=11, energy_mj=None),)
+    assert added_uses([(None, [first, other]), ((5, 6), [second])]) == (
+        replace(first, time_us=15, energy_mj=107),
+        other,
+    )
+    at_once = [((0, 10), [second]), ((1, 9), [first]), ((2, 4), [silent])]  # of ranks that share it
+    assert added_uses([*at_once, ((10, 11), [second])]) == (replace(first, time_us=15, energy_mj=107),)
+    assert added_uses([((0, 5), [first]), ((5, 6), [silent])]) == (replace(first, time_us=11, energy_mj=None),)
