@@ -197,13 +197,8 @@ def kill_many(folder: Path, tmp_path: Path, seeds: range) -> list[Killed]:
 
 
 @pytest.mark.slow
-def test_thirty_kills(folder: Path, tmp_path: Path) -> None:
-    several = kill_many(folder, tmp_path, range(30))
+def test_three_hundred_kills(folder: Path, tmp_path: Path) -> None:
+    several = kill_many(folder, tmp_path, range(1000, 1300))
     assert {killed.victim for killed in several if killed.died} == {"program", "one of several", "ftprof", "both"}
     bounded = [r for killed in several for r in killed.records.values() if not r["complete"] and r["high"] is not None]
-    assert len(bounded) > 30  # two of each but where ftprof was killed
-
-
-@pytest.mark.slow
-def test_three_hundred_kills(folder: Path, tmp_path: Path) -> None:
-    kill_many(folder, tmp_path, range(1000, 1300))
+    assert len(bounded) > 300  # two of each but where ftprof was killed

@@ -14,7 +14,10 @@ import jsonschema
 import pytest
 from conftest import EXAMPLE, REPOSITORY, Wrapped, clean_environment
 
+from ftprof.policy.choice import PolicyOptions, judge_record, read_policy_options
 from ftprof.record import schemas
+from ftprof.record.record import load_record
+from ftprof.report.run_text import closing_block
 
 REFERENCE = Path(__file__).with_name("reference_count.py")
 SMALL = ("--steps", "3", "--width", "64")
@@ -35,9 +38,13 @@ def by_operator(record: dict[str, Any]) -> dict[str, int]:
 
 def assert_equal_to_the_operation(run: Wrapped, expected: dict[str, Any]) -> None:
     assert run.code == 0, run.err
-    assert by_operator(run.record) == {name: int(flops) for name, flops in expected["by_operator"].items()}
-    assert run.record["flops"] == run.record["low"] == run.record["high"] == expected["total"]
-    assert run.record["complete"] is True
+    assert_record_equals(run.record, expected)
+
+
+def assert_record_equals(record: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert by_operator(record) == {name: int(flops) for name, flops in expected["by_operator"].items()}
+    assert record["flops"] == record["low"] == record["high"] == expected["total"]
+    assert record["complete"] is True
 
 
 def test_the_small_example_equals_flop_counter_mode(wrap: Run) -> None:
@@ -69,13 +76,19 @@ def test_two_torchrun_processes_are_the_sum_of_both(wrap: Run, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_the_whole_example_equals_flop_counter_mode(wrap: Run) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    run = wrap([sys.executable, str(EXAMPLE)], "--base-model", "Llama-3.2-3B", env=environment)
-    assert_equal_to_the_operation(run, reference(sys.executable, str(REFERENCE)))
+    """As the README's command runs it and prints it. Where that has just run it, its record is taken."""
+    made = os.environ.get("FTPROF_EXAMPLE_RECORD")
+    if made is None:
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        run = wrap([sys.executable, str(EXAMPLE)], env=environment)
+        assert run.code == 0, run.err
+    path = run.path if made is None else Path(made)
+    assert_record_equals(json.loads(path.read_text()), reference(sys.executable, str(REFERENCE)))
     shown = (REPOSITORY / "README.md").read_text().partition("<!-- output: example -->")[2].partition("```\n\n")[0]
     ours = [line for line in shown.splitlines() if line.startswith(("ftprof: ", "  "))]
+    choice = read_policy_options(PolicyOptions(base_model="Llama-3.2-3B"), environment={})
+    block = closing_block(*judge_record(load_record(path), choice), path)
     here = ("  devices", "  record", "  next")  # what differs from machine to machine
-    block = run.err[run.err.index("ftprof: ") :].splitlines()
     assert [line for line in ours if not line.startswith(here)] == [line for line in block if not line.startswith(here)]
 
 
