@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from ftprof.errors import FtprofError
 from ftprof.result import Result
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Quantity: TypeAlias = str | int | float | Fraction
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
+S = TypeVar("S")
 R = TypeVar("R")
 
 _log = logging.getLogger("ftprof")
@@ -162,6 +164,14 @@ class CountedFunction(Generic[P, R]):
                 return await cast(Any, self._function(*args, **kwargs))
             finally:
                 self.run = run
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> CountedFunction[P, R]: ...
+
+    @overload
+    def __get__(
+        self: CountedFunction[Concatenate[S, Q], R], instance: S, owner: type | None = None
+    ) -> Callable[Q, R]: ...
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As a method."""

@@ -15,6 +15,7 @@ from ftprof.record.peaks import peak_counts_per_second
 from ftprof.record.spans import Context
 from ftprof.record.survey import Estimate, Total, survey, total, total_of
 
+_EDGES_US = 20_000  # a window's stamps may be so far from its edges, which wait for work that was launched
 _CLOCK_SLACK = Fraction(21, 20)  # a clock may be boosted a little above what the driver calls its highest
 
 
@@ -74,7 +75,10 @@ def counted(journals: Sequence[Journal], run_end_us: int) -> Counted:
         windows=sum(context.windows for journal in journals for context in journal.contexts),
         high=high,
         flops_of=tuple(flops_of),
-        impossible=tuple(_impossible(measured, everywhere)),
+        impossible=(
+            *_impossible(measured, everywhere),
+            *(why for journal in journals for context in journal.contexts for why in _too_fast(context)),
+        ),
     )
 
 
@@ -90,6 +94,25 @@ def _impossible(measured: dict[str, int], times: Sequence[ContextTime]) -> Itera
                 f"the counters of {uuid} gave {flops} operations in a time in which it can do {most} at most: such a "
                 "rate is impossible, and the figures of counters are refused"
             )
+
+
+def _too_fast(context: CountedContext) -> Iterable[str]:
+    """The first stratum of whose windows one GPU cannot have done what they give, however little it did elsewhere."""
+    rate = device_peak(context)
+    for stratum in context.tally.strata if rate is not None else ():
+        flops = sum(
+            metric.weight * counted
+            for group, sums in stratum.groups.items()
+            for metric, counted in zip(context.groups[group].metrics, sums.sums, strict=True)
+            if metric.kind in FLOATING
+        )
+        time_us = sum(sums.time_us + _EDGES_US * sums.windows for sums in stratum.groups.values())
+        if rate is not None and flops > Fraction(rate * time_us, 1_000_000) * _CLOCK_SLACK:
+            yield (
+                f"windows of {time_us // 1000} ms on {context.device['uuid']} gave {flops} operations, and it can do "
+                f"{rate} a second at most: such a rate is impossible, and the figures of counters are refused"
+            )
+            return
 
 
 def survey_of(context: CountedContext) -> tuple[Estimate, ...]:

@@ -239,6 +239,20 @@ def test_a_rate_that_is_impossible_is_refused(tmp_path: Path, parts: int) -> Non
     assert record.processes[0].flops == 0
 
 
+def test_a_rate_that_is_impossible_in_some_windows_is_refused_in_a_long_run_too(tmp_path: Path) -> None:
+    """Which on the average of its time would pass."""
+    run_journal(tmp_path)
+    second, hour = 1_000_000, 3_600_000_000
+    quiet = counts(1000, 2 * second, hour, stratum=1)
+    for pid, share, refused in ((10, 100, False), (11, 110, True)):
+        burst = counts(over(PEAK, second) * share // 100, 1000, 1000 + second)
+        counters_journal(tmp_path, context(), burst, quiet, end(hour), pid=pid)
+        record = merged(tmp_path)
+        assert (record.interval.value is None) == refused
+    assert "windows of 1020 ms" in record.reasons[0]
+    assert "such a rate is impossible, and the figures of counters are refused" in record.reasons[0]
+
+
 def test_a_metric_that_no_pass_counts_is_bounded_and_named(tmp_path: Path) -> None:
     run_journal(tmp_path)
     counters_journal(tmp_path, *one(unsupported=["sm__ops_path_tensor_src_fp4_dst_fp32"]), end(2000))
