@@ -50,17 +50,18 @@ def _without_formula(rows: list[dict[str, Any]]) -> str:
 
 
 def _row(own: Interval, method: str, other: Interval, why_not: str | None, without_formula: str) -> dict[str, Any]:
-    value, agrees, says = own.value, None, why_not
+    value, agrees, says, ratio = own.value, None, why_not, None
     comparable = not why_not and value and other.value is not None and method != "peak-bound"
     if comparable and value and other.value is not None:
+        ratio = Fraction(other.value, value)
         agrees = not _apart(own, other)
         if not agrees:
             says = (_LESS if other.value < value else _MORE)[method] + without_formula
     elif method == "peak-bound" and value and other.high is not None:
         agrees = own.low <= other.high
+        ratio = Fraction(other.high, value)
         if not agrees:
             says = "The figure is more than the GPUs can have done in that time"
-    ratio = Fraction(other.value, value) if comparable and value and other.value is not None else None
     return {
         "method": method,
         "low": str(other.low),

@@ -132,7 +132,8 @@ def _beside(record: Record) -> Iterator[str]:
         if row["ratio"] is not None:
             ratio = two_digits(Fraction(row["ratio"]))
             says = f" {row['says']}." if row["says"] else ""
-            yield f"Beside it, the method {row['method']} gives {ratio} times the figure.{says}"
+            bound = "bounds it by" if row["method"] == "peak-bound" else "gives"
+            yield f"Beside it, the method {row['method']} {bound} {ratio} times the figure.{says}"
         elif row["says"]:
             yield f"Beside it, the method {row['method']}: {row['says']}."
 
