@@ -26,6 +26,11 @@ MARGIN = (
     "C(2025) 7719: 120)."
 )
 
+OF_FORMULAS = (
+    "That error is of the counting. How far a formula is from what a chip executes is not in it, and was not measured "
+    "in this run: a chip also multiplies what pads its tiles, and leaves out what a causal mask hides."
+)
+
 
 def methodology(run: JudgedRun) -> tuple[str, ...]:
     """The sentences, each a paragraph at most: method, error, comparison, deductions, what was not counted."""
@@ -125,6 +130,8 @@ def _error(run: JudgedRun) -> Iterator[str]:
         )
     else:
         yield f"The figure is {error_text(run)}. {MARGIN}"
+    if run.record.method == "analytic":
+        yield OF_FORMULAS
 
 
 def _beside(record: Record) -> Iterator[str]:
