@@ -21,6 +21,10 @@ _SHARE = 300  # of the time, for looking: a few milliseconds a second on one cor
 _TORCH = re.compile(rb"/libtorch(_cpu)?\.so")
 _TORCH_OF_PYTHON = b"/libtorch_python.so"
 _ISOLATING = re.compile(rb"-[bBdiOPqsuvx]*[IES]")  # after options that take no value
+# Processes that torch starts to compile, with a PYTHONPATH of its own, and that run no operator: workers
+# (torch/_inductor/compile_worker, torch/_vendor/quack) and the check of the processor's vector units
+# (torch/_inductor/cpu_vec_isa.py).
+_COMPILES = re.compile(rb"torch[/.][\w/.]*compile_worker|\s*import (sys|torch)\b[^;]{0,200}\bcdll\.LoadLibrary\(")
 _LONGEST_COMMAND = 100
 NO_ENVIRONMENT = "it was started without ftprof's environment (PYTHONPATH, FTPROF_RUN_DIR); pass that on"
 ISOLATED = "its Python reads no PYTHONPATH (-I, -E or -S); leave that out"
@@ -95,6 +99,8 @@ class UnhookedProcesses:
             variables = (folder / "environ").read_bytes().split(b"\0")
         except OSError:
             return  # it has just ended, or is another user's
+        if any(_COMPILES.search(argument) for argument in arguments):
+            return
         why = self._why(variables, arguments, _TORCH_OF_PYTHON in maps)
         if why is not None:
             command = " ".join(argument.decode("ascii", "replace") for argument in arguments)

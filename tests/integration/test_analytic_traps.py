@@ -60,6 +60,23 @@ def test_compiled_training_counts_as_eager(wrap_python: Run) -> None:
 
 
 @pytest.mark.slow
+def test_compiled_training_whose_sizes_change_counts_as_eager(wrap_python: Run, tmp_path: Path) -> None:
+    """Its second size makes Dynamo trace with symbols. Nothing has been compiled before, so torch's own helpers run."""
+    run = wrap_python(
+        """
+        import torch
+        net = torch.nn.Sequential(torch.nn.Linear(32, 32), torch.nn.ReLU(), torch.nn.Linear(32, 32))
+        compiled = torch.compile(net)
+        for rows in (8, 9, 10): compiled(torch.ones(rows, 32)).sum().backward()
+        """,
+        env=clean_environment(TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache"), TORCHINDUCTOR_COMPILE_THREADS="4"),
+    )
+    layer = 2 * (8 + 9 + 10) * 32 * 32
+    assert run.flops == 2 * layer + 3 * layer  # no gradient for what came in
+    assert (run.record["complete"], run.record["high"]) == (True, run.record["flops"]), run.record["reasons"]
+
+
+@pytest.mark.slow
 def test_inductor_templates_leave_the_interval_open(wrap_python: Run, tmp_path: Path) -> None:
     run = wrap_python(
         """
@@ -85,14 +102,14 @@ def test_tracing_is_no_work(wrap_python: Run) -> None:
         from torch.fx.experimental.proxy_tensor import make_fx
         from torch._subclasses.fake_tensor import FakeTensorMode
         a = torch.ones(64, 32); b = torch.ones(32, 16)
-        make_fx(lambda x, y: x @ y, tracing_mode="fake")(a, b)
+        for mode in ("fake", "symbolic"): make_fx(lambda x, y: x @ y, tracing_mode=mode)(a, b)
         torch.mm(a.to("meta"), b.to("meta"))
         with FakeTensorMode(): torch.ones(3, 3) @ torch.ones(3, 3)
         torch.export.export(torch.nn.Linear(32, 16), (a,))
         a @ b
         """
     )
-    assert run.flops == MM
+    assert (run.flops, run.record["high"]) == (MM, str(MM))
 
 
 @pytest.mark.slow

@@ -102,6 +102,25 @@ def test_what_is_no_torch_or_not_of_the_run(processes: Processes) -> None:
     assert processes.found() == []
 
 
+WORKER = ["python", "/site-packages/torch/_inductor/compile_worker/__main__.py", "--workers=4"]
+CHECK = [
+    "python",
+    "-c",
+    '\nimport sys\nif sys.platform != "linux":\n    import torch\nfrom ctypes import cdll\ncdll.LoadLibrary("/x.so")\n',
+]
+OLDER_CHECK = ["python", "-c", '\nimport torch\nfrom ctypes import cdll\ncdll.LoadLibrary("/x.so")\n']
+
+
+@pytest.mark.parametrize(
+    "arguments", [WORKER, CHECK, OLDER_CHECK, ["python", "-m", "torch._vendor.quack._compile_worker"]]
+)
+def test_what_torch_starts_to_compile_runs_no_operator(processes: Processes, arguments: list[str]) -> None:
+    processes.add(11, 10, arguments=arguments, environment={**processes.hooks, "PYTHONPATH": "/site-packages"})
+    processes.add(12, 10, maps=TORCH, arguments=arguments, environment={})
+    processes.add(13, 10, arguments=["python", "torch/train_compiled.py"], environment={})
+    assert [sentence.split()[1] for sentence in processes.found()] == ["13"]
+
+
 def test_one_that_is_hooked(processes: Processes) -> None:
     """By the file that the hook holds open, which forked children inherit; or by its journal."""
     (processes.add(11, 10, environment={}) / "fd" / "7").symlink_to(processes.run / "failures.txt")

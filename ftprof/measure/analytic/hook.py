@@ -703,8 +703,9 @@ class OperatorCounter:
                         known.clear()  # lengths that never recur must not fill the memory
                     found = known[key] = self._apply(operator, formula, args, kwargs, out)
             except Exception:
-                # Whatever went wrong here, the user's call has its result; the operator is named.
-                found = ("formula", operator)
+                # Whatever went wrong here, the user's call has its result; the operator is named. Tracing with sizes
+                # that are symbols comes here too, since these cannot be looked up, and is no work.
+                found = ("formula", operator) if self._moves_numbers(args) else None
             if found is not None:
                 self._enter(tally, found)
             if monotonic() >= self.deadline:
