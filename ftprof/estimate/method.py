@@ -52,10 +52,9 @@ def read_method(name: str, rank: int | None, targets: tuple[str, ...], spectrum:
 
 
 def compared_methods(chosen: TuningMethod) -> tuple[TuningMethod, ...]:
-    """The chosen method first, then full, LoRA and Spectrum, where they are not that one (QLoRA stands for LoRA)."""
+    """The chosen method first, then full, LoRA and Spectrum, where they are not that one."""
 
     def like(name: str) -> TuningMethod:
         return TuningMethod(name, chosen.lora_rank, chosen.lora_targets, chosen.spectrum)
 
-    same = "lora" if chosen.name == "qlora" else chosen.name
-    return (chosen, *(like(name) for name in ("full", "lora", "spectrum") if name != same))
+    return (chosen, *(like(name) for name in ("full", "lora", "spectrum") if name != chosen.name))

@@ -72,6 +72,14 @@ CASES = {
     "gpt2": Case(GPT2, "full"),
 }
 QUICK = ("lora",)
+# Loaded into every Python that has its folder on PYTHONPATH.
+WITHOUT_NETWORK = """
+import os, socket, sys
+def refused(*_, **__):
+    sys.stderr.write("the network was asked for\\n")
+    os._exit(99)
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refused
+"""
 
 
 def estimated(config: Path, *options: str) -> dict[str, Any]:
@@ -182,6 +190,16 @@ def test_an_error_is_one_line(tmp_path: Path, name: str) -> None:
     assert (done.returncode, done.stdout) == (code, "")
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_it_needs_no_network(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_NETWORK)
+    command = [FTPROF, "estimate", str(written(tmp_path, LLAMA)), "--sequence-length", "16", "--tokens", "64", "--json"]
+    environment = clean_environment(PYTHONPATH=str(tmp_path))
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    asks = [sys.executable, "-c", "import socket; socket.create_connection(('127.0.0.1', 9))"]
+    assert subprocess.run(asks, env=environment, capture_output=True, check=False).returncode == 99
 
 
 @pytest.mark.slow

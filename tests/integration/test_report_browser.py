@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,13 +50,29 @@ def test_nothing_overflows_overlaps_or_is_too_small_and_nothing_is_fetched(
         for dark in (False, True):
             page.show(width, dark)
             assert page.faults() == [], (width, dark)
-            if folder := os.environ.get("FTPROF_SCREENSHOTS"):
+            folder = os.environ.get("FTPROF_SCREENSHOTS")
+            if folder or name == "sampled":
+                picture = page.screenshot()
+                assert_shows_the_page(picture, width, page.evaluate("document.documentElement.scrollHeight"))
                 scheme = "dark" if dark else "light"
-                (Path(folder) / f"{name}-{width}-{scheme}.png").write_bytes(page.screenshot())
+                (Path(folder or tmp_path) / f"{name}-{width}-{scheme}.png").write_bytes(picture)
     page.show(PAPER, dark=True, media="print")
     assert page.faults() == []
     assert page.requests == [path.as_uri()]
     assert page.evaluate("document.scripts.length") == 0
+
+
+def assert_shows_the_page(picture: bytes, width: int, height: int) -> None:
+    """A PNG of the whole page, on which there is something: lines that all look alike take hardly any bytes."""
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    assert struct.unpack(">II", picture[16:24]) == (width, height)
+    chunks, at = b"", 8
+    while at < len(picture):
+        length, kind = struct.unpack(">I4s", picture[at : at + 8])
+        chunks += picture[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
+        at += 12 + length
+    assert len(set(zlib.decompress(chunks))) > 64  # of bytes: letters have smooth edges
+    assert len(chunks) > width * height // 100
 
 
 def test_light_and_dark_differ_and_paper_is_white(page: Page, tmp_path: Path) -> None:

@@ -185,9 +185,9 @@ def test_methods_are_read_and_compared() -> None:
     assert split_list(("q_proj, v_proj", "o_proj")) == ("q_proj", "v_proj", "o_proj")
     chosen = read_method("qlora", None, ("q_proj",), ())
     assert chosen == TuningMethod("qlora", 16, ("q_proj",))
-    assert [method.name for method in compared_methods(chosen)] == ["qlora", "full", "spectrum"]
+    assert [method.name for method in compared_methods(chosen)] == ["qlora", "full", "lora", "spectrum"]
     assert [method.name for method in compared_methods(TuningMethod("full", 4))] == ["full", "lora", "spectrum"]
-    assert "every 4th layer (assumed)" in compared_methods(chosen)[2].describe()
+    assert "every 4th layer (assumed)" in compared_methods(chosen)[3].describe()
     with pytest.raises(UsageProblem, match="needs --spectrum-layers"):
         read_method("spectrum", None, (), ())
 
