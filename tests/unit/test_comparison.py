@@ -38,6 +38,25 @@ def test_formulas_that_give_less_or_more_say_why() -> None:
     assert compared(check("analytic", 1005, 1005, 1005))["agrees"] is True
 
 
+def test_activity_agrees_where_the_intervals_meet_and_says_why_where_not() -> None:
+    inside = compared(check("gpm", 400, 700, 995), check("gpm", 0, 0, 0))
+    assert (inside["ratio"], inside["agrees"], inside["says"]) == ("7.0e-1", True, None)
+    less, more = compared(check("gpm", 400, 700, 980)), compared(check("gpm", 1020, 1300, 1500))
+    assert (less["agrees"], more["agrees"]) == (False, False)
+    assert "The activity gives less than was counted" in less["says"]
+    assert "other processes may have used the GPU" in more["says"]
+
+
+def test_all_methods_stand_side_by_side_in_the_order_of_the_record() -> None:
+    checks = [check("analytic", 900, 900, 900), check("gpm", 500, 800, 1200), check("peak-bound", 0, 4000, 4000)]
+    rows = list(comparisons(OWN, checks))
+    assert [(row["method"], row["ratio"], row["agrees"]) for row in rows] == [
+        ("analytic", "9.0e-1", False),
+        ("gpm", "8.0e-1", True),
+        ("peak-bound", "4.0e0", True),
+    ]
+
+
 def test_what_has_no_formula_is_named_with_the_disagreement() -> None:
     names = [f"custom::{letter}" for letter in "fedcba"]
     row = compared(check("analytic", 700, 700, None, unbounded=names))
