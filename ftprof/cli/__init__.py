@@ -119,5 +119,5 @@ def _fail(shared: dict[str, Any], message: str, code: int) -> None:
         import traceback
 
         traceback.print_exc()
-    click.echo(f"ftprof: {message}", err=True)
+    click.echo(f"ftprof: {' '.join(message.splitlines())}", err=True)
     sys.exit(code)

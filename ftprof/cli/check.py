@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftprof.cli.given_path import GivenPath
 from ftprof.cli.output import printable, takes, write_stdout
 from ftprof.cli.policy_options import policy_options, refuse_separator
 from ftprof.errors import UsageProblem
@@ -70,7 +71,7 @@ class Answer:
 
 
 @click.command(name="check")
-@click.argument("record", required=False, type=click.Path(path_type=Path))
+@click.argument("record", required=False, type=GivenPath())
 @click.option("--flops", metavar="X", callback=refuse_separator, help="Judge this number of FLOP, such as 3.3e22.")
 @click.option(
     "--error",

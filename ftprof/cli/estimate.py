@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftprof.cli.given_path import GivenPath
 from ftprof.cli.output import printable, takes, write_stdout
 from ftprof.cli.policy_options import policy_options, refuse_separator
 from ftprof.errors import UsageProblem
@@ -50,7 +51,7 @@ class EstimateOptions:
 
 
 @click.command(name="estimate")
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=GivenPath())
 @click.option("--method", type=click.Choice(["full", "lora", "qlora", "spectrum"]), default="full", show_default=True)
 @click.option("--lora-rank", type=_COUNT, help="Rank of the adapters. Default: 16.")
 @click.option(

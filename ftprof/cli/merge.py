@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ftprof.cli.given_path import GivenPath
 from ftprof.cli.output import printable, write_stdout
 from ftprof.cli.policy_options import policy_options, refuse_separator
 from ftprof.errors import FtprofError, UsageProblem
@@ -14,7 +15,7 @@ from ftprof.policy.choice import PolicyOptions, read_policy_options
 
 
 @click.command(name="merge")
-@click.argument("sources", metavar="DIR|RECORD...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("sources", metavar="DIR|RECORD...", nargs=-1, required=True, type=GivenPath())
 @click.option("-o", "--record", metavar="RECORD", required=True, callback=refuse_separator, help="The record to write.")
 @click.option("--force", is_flag=True, help="Overwrite the record if it exists.")
 @policy_options
@@ -30,6 +31,8 @@ def command(sources: tuple[Path, ...], record: str, force: bool, policy_options:
     from ftprof.record.record import load_record, save_record
     from ftprof.report.run_text import closing_block
 
+    if record == "":
+        raise UsageProblem("-o is empty; is a variable of the shell not set?")
     where = Path(record)
     if where.exists() and not force:
         raise UsageProblem(f"the record {where} exists; give --force to overwrite it, or another name with -o")

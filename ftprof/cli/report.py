@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ftprof.cli.check import Answer, check_record
+from ftprof.cli.given_path import GivenPath
 from ftprof.cli.output import harmless, printable, write_stdout
 from ftprof.cli.policy_options import refuse_separator
 from ftprof.errors import FtprofError, UsageProblem
@@ -24,7 +25,7 @@ _ASCII = ("json", "html", "flops-meter")  # these any stream takes as they are
 
 
 @click.command(name="report")
-@click.argument("record", type=click.Path(path_type=Path))
+@click.argument("record", type=GivenPath())
 @click.option(
     "--format",
     "form",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ftprof import __version__
+from ftprof.cli.given_path import GivenPath
 from ftprof.cli.output import printable, write_stdout
 from ftprof.cli.policy_options import refuse_separator
 from ftprof.errors import FtprofError, UntrustedInput, UsageProblem
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="sign")
-@click.argument("record", required=False, type=click.Path(path_type=Path))
+@click.argument("record", required=False, type=GivenPath())
 @click.option("--key", metavar="FILE", callback=refuse_separator, help="The private key: Ed25519, in PEM (PKCS #8).")
 @click.option("--new-key", metavar="FILE", callback=refuse_separator, help="Make a key: FILE, and the public FILE.pub.")
 @click.option("--journals", metavar="DIR", callback=refuse_separator, help="The record's run directory, signed too.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ftprof.cli.given_path import GivenPath
 from ftprof.cli.output import printable, write_stdout
 from ftprof.cli.policy_options import refuse_separator
 from ftprof.errors import UntrustedInput
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="verify")
-@click.argument("record", type=click.Path(path_type=Path))
+@click.argument("record", type=GivenPath())
 @click.option(
     "--envelope", metavar="FILE", callback=refuse_separator,
     help="What 'ftprof sign' wrote. Default: NAME.intoto.json beside the record NAME.json, if it is there.",

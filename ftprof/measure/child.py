@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 EXIT_NOT_EXECUTABLE = 126
@@ -50,6 +51,12 @@ def end_is_asked_for() -> bool:
     return not _ASK_FOR_THE_END.isdisjoint(signal.sigpending())
 
 
+def _why_missing(name: str) -> str:
+    """A script whose interpreter is missing fails as one that is missing itself."""
+    here = os.sep in name and Path(name).is_file()
+    return "its interpreter was not found; look at its first line" if here else "command not found"
+
+
 class Child:
     """One command, started without a shell. Signals that a process sends to ftprof are sent on to it."""
 
@@ -69,7 +76,7 @@ class Child:
         except (OSError, ValueError) as error:  # ValueError: an empty name
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             missing = isinstance(error, (FileNotFoundError, ValueError))
-            reason = "command not found" if missing else str(getattr(error, "strerror", error)).lower()
+            reason = _why_missing(command[0]) if missing else str(getattr(error, "strerror", error)).lower()
             raise CommandNotStarted(
                 f"{command[0] or 'an empty name'}: {reason}",
                 EXIT_NOT_FOUND if missing else EXIT_NOT_EXECUTABLE,

@@ -162,9 +162,19 @@ class Run:
         """The command has ended: end the journal."""
         for what in self._wait_for_stragglers():
             self.note_problem(what)
-        self._journal.write("end", reason="the command ended", exit_code=exit_code, time_us=now_us())
+        self._journal.write(
+            "end", reason="the command ended", exit_code=exit_code, time_us=now_us(), journals=self._journals_here()
+        )
         if self.shared is not None:
             settled(Path(self._journal.path))
+
+    def _journals_here(self) -> list[str]:
+        """The names of the processes' journals that there are of this host: one that is lost later will be missed."""
+        own = Path(self._journal.path)
+        host = own.name.removesuffix(f"{RUN_SUFFIX}.journal" if self.shared is not None else ".journal")
+        host = host.rsplit("-", 3)[0]  # before the boot's id, the process's and its start
+        found = (path.name for path in self.folder.glob(JOURNALS) if path.name.startswith(f"{host}-"))
+        return sorted(name for name in found if name != own.name and not name.endswith(f"{RUN_SUFFIX}.journal"))
 
     def turn(self, tell: Callable[[str], None]) -> tuple[Part, ...]:
         """Of a shared run that has ended: the others that go on. Nobody: the record is to be written now."""

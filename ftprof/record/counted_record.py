@@ -12,7 +12,7 @@ from ftprof.record.estimate_rows import FLOATING, EstimateRow, added_precisions
 from ftprof.record.interval import NOTHING_COUNTED, Interval
 from ftprof.record.journal import Cell, Journal
 from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info, run_inputs
-from ftprof.record.reasons import SEE_MORE, killed_commands, runs_not_ended
+from ftprof.record.reasons import SEE_MORE, killed_commands, runs_not_ended, runs_torn
 from ftprof.record.reasons_of_time import contexts_gone, ends_lost, time_lost
 from ftprof.record.record import Record
 from ftprof.record.timeline import added
@@ -34,7 +34,12 @@ def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str
     if result.impossible:
         return _refused(runs, processes, [*lost, *result.impossible], now_us if unfinished else None)
     unbounded = lost + _unbounded(meters, others)
-    bounded = [*killed_commands(runs), *unfinished, *(f"{one.device.name} {NO_CONTEXT}" for one in uncounted)]
+    bounded = [
+        *killed_commands(runs),
+        *unfinished,
+        *runs_torn(runs),
+        *(f"{one.device.name} {NO_CONTEXT}" for one in uncounted),
+    ]
     bounded += time_lost(meters, end_us) + ends_lost(meters, end_us)
     high = None if unbounded else result.high
     for device in uncounted:

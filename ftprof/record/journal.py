@@ -255,6 +255,8 @@ def _enter(journal: Journal, line: dict[str, Any]) -> None:
         parse_text(line["reason"])
         if journal.header["role"] == "run":
             parse_whole(line["exit_code"])
+            for name in parse_list(line.get("journals", [])):
+                parse_text(name)
     elif kind == "header":
         raise ValueError("a second header")
     else:

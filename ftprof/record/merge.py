@@ -20,11 +20,13 @@ from ftprof.record.journal_readers import read_all
 from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info, run_inputs
 from ftprof.record.reasons import (
     SEE_MORE,
+    journals_missing,
     killed_commands,
     parts_missing,
     ranks_missing,
     run_problems,
     runs_not_ended,
+    runs_torn,
 )
 from ftprof.record.record import COUNTER_METHODS, ProcessRecord, Record, RunInfo
 from ftprof.record.run_files import FAILURES, RunFiles, is_journal
@@ -58,12 +60,13 @@ def merge_files(folder: Path, files: Mapping[str, bytes], now_us: int | None = N
     runs = [journal for journal in read if journal.header["role"] == "run"]
     processes = [journal for journal in read if journal.header["role"] == "process"]
     refuse_twice(((journal.identity, journal.header["method"]), journal.path.name) for journal in processes)
+    refuse_twice(((journal.identity, "run"), journal.path.name) for journal in runs)
     lost = [
         f"{name}: killed before its first line was written"
         for name, j in zip(names, journals, strict=True)
         if j is None
     ]
-    lost += _failures(files) + run_problems(runs)
+    lost += _failures(files) + run_problems(runs) + journals_missing(runs, names)
     lost += parts_missing(journal.launch for journal in runs if journal.launch is not None)
     lost += ranks_missing(runs, processes)
     record = _record_of(runs, processes, lost, time.time_ns() // 1000 if now_us is None else now_us)
@@ -77,7 +80,7 @@ def _record_of(runs: list[Journal], processes: list[Journal], lost: list[str], n
 
         return counted_record(runs, processes, lost, now_us)
     lost = [*lost, *(reason for journal in processes for reason in _process_reasons(journal))]
-    lost += [*killed_commands(runs), *runs_not_ended(runs)]
+    lost += [*killed_commands(runs), *runs_not_ended(runs), *runs_torn(runs)]
     watched = {journal.header["method"] for journal in runs if journal.device_windows}
     asked = {journal.header["method"] for journal in runs}
     if watched & _OF_DEVICES or (asked and asked <= _OF_DEVICES and not processes):

@@ -49,6 +49,26 @@ def runs_not_ended(runs: list[Journal]) -> list[str]:
     ]
 
 
+def runs_torn(runs: list[Journal]) -> list[str]:
+    """Runs whose own journal ends in half a line."""
+    return [
+        f"the last line of the journal of the ftprof on {_place(journal)} is torn and was left out"
+        for journal in runs
+        if journal.torn
+    ]
+
+
+def journals_missing(runs: list[Journal], names: Iterable[str]) -> list[str]:
+    """Journals that were there when a run ended, and are not among those of these names."""
+    there = set(names)
+    told = {name for journal in runs if journal.end is not None for name in journal.end.get("journals", ())}
+    missing = sorted(told - there)
+    if not missing:
+        return []
+    named = _some(missing[:_NAMED], len(missing))
+    return [f"{named}: gone from the run directory since the run ended; what it counted is missing"]
+
+
 def parts_missing(launches: Iterable[Launch]) -> list[str]:
     """Parts of a start that the launcher counts, and that wrote nothing into the directory that all share."""
     starts: dict[tuple[str | None, str | None, int | None], list[Launch]] = {}

@@ -323,6 +323,8 @@ class Record:
 def load_record(path: Path) -> Record:
     """Read a record and check its sums. Raises ``UntrustedInput``."""
     try:
+        if path.is_char_device() or path.is_block_device():
+            raise UntrustedInput(f"record {path} is a device; name the file that 'ftprof wrap' wrote")
         data = json.loads(path.read_bytes())
     except OSError as error:
         hint = f"; 'ftprof merge {path} -o RECORD' makes a record of a run directory" if path.is_dir() else ""
@@ -334,6 +336,8 @@ def load_record(path: Path) -> Record:
 
 def record_of(data: Any, name: str) -> Record:
     """A record of its JSON, its sums checked. ``name`` is for errors. Raises ``UntrustedInput``."""
+    if not isinstance(data, dict):
+        raise UntrustedInput(f"{name} is no JSON object; is it a record that 'ftprof wrap' wrote?")
     try:
         return Record.from_json(data)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

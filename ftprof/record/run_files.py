@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -35,10 +36,12 @@ class RunFiles(Mapping[str, bytes]):
         """Raises ``UntrustedInput`` where the file cannot be read."""
         if name not in self._names:
             raise KeyError(name)
+        what = name if name == FAILURES else f"journal {self.folder / name}"
         try:
+            if not stat.S_ISREG((self.folder / name).stat().st_mode):
+                raise UntrustedInput(f"{what} is no file; a run directory holds what 'ftprof wrap' wrote there")
             return (self.folder / name).read_bytes()
         except OSError as error:
-            what = name if name == FAILURES else f"journal {self.folder / name}"
             raise UntrustedInput(f"{what} cannot be read: {error.strerror}") from error
 
     def __iter__(self) -> Iterator[str]:

@@ -374,3 +374,29 @@ def test_a_record_that_cannot_be_written_is_no_passed_gate(tmp_path: Path, fail_
     )  # fmt: skip
     assert done.returncode == code
     assert "no record could be written" in done.stderr
+
+
+def test_a_journal_that_is_deleted_is_missed(tmp_path: Path) -> None:
+    """What it counted is then in no sum: the record made anew must not pass for the whole."""
+    folder, record = tmp_path / "run", tmp_path / "record.json"
+    program = "import torch; a = torch.ones(8, 8); a @ a"
+    twice = "".join(f"{sys.executable} -c '{program}';" for _ in range(2))
+    done = ftprof("wrap", "-q", "-o", str(record), "--run-dir", str(folder), "--", "sh", "-c", twice)
+    assert done.returncode == 0, done.stderr
+    whole = json.loads(record.read_text())
+    assert (whole["complete"], whole["flops"]) == (True, str(2 * 2 * 8**3))
+    next(path for path in folder.glob("*.journal") if not path.name.endswith("-run.journal")).unlink()
+    assert ftprof("merge", str(folder), "-o", str(record), "--force").returncode == 0
+    rest = json.loads(record.read_text())
+    assert (rest["complete"], rest["low"], rest["high"]) == (False, str(2 * 8**3), None)
+    assert {verdict["verdict"] for verdict in rest["verdicts"]} == {"undetermined"}
+    assert "gone from the run directory" in rest["reasons"][0]
+
+
+def test_a_script_without_its_interpreter_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    done = ftprof("wrap", "--", str(script))
+    assert done.returncode == 127
+    assert done.stderr == f"ftprof: {script}: its interpreter was not found; look at its first line\n"

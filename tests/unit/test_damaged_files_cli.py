@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,3 +138,43 @@ def test_a_forged_record_whose_digest_fits(folder: Path, seed: int, capsys: pyte
             code, _, err = run([*command, str(path)], capsys)
             assert "unexpected" not in err, (where, value, err)
             assert code in ((0, 3, 4, 5) if command == ["check"] else (0,)) or len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "3", '"text"'])
+def test_a_record_that_is_no_object(folder: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "record.json").write_text(content)
+    code, out, err = run(["check", str(folder / "record.json")], capsys)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "is no JSON object; is it a record that 'ftprof wrap' wrote?" in err
+
+
+def test_what_is_no_file_is_not_waited_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(folder / "run" / "x.journal")
+    code, _, err = run(["merge", str(folder / "run"), "-o", str(folder / "merged.json")], capsys)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "x.journal is no file" in err
+    code, _, err = run(["check", "/dev/zero"], capsys)
+    assert (code, err) == (1, "ftprof: record /dev/zero is a device; name the file that 'ftprof wrap' wrote\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", ""],
+        ["report", ""],
+        ["verify", ""],
+        ["sign", ""],
+        ["merge", "", "-o", "x"],
+        ["merge", "x", "-o", ""],
+        ["estimate", ""],
+    ],
+)
+def test_an_empty_path_is_never_the_current_folder(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(arguments, capsys)
+    assert (code, out) == (2, "")
+    assert err.endswith(" is empty; is a variable of the shell not set?\n")
+
+
+def test_a_name_with_a_line_break_leaves_the_error_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(["check", "no\nsuch"], capsys)
+    assert (code, err) == (1, "ftprof: record no such cannot be read: No such file or directory\n")

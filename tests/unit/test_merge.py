@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,15 @@ from ftprof.record.record import Record
 INPUTS = {"pretrain_flops_low": "7", "pretrain_flops_high": "7"}
 
 
-def journal(folder: Path, pid: int, *windows: dict[str, Any], end: bool = True, name: str = "", **header: Any) -> Path:
+def journal(
+    folder: Path,
+    pid: int,
+    *windows: dict[str, Any],
+    end: bool = True,
+    name: str = "",
+    journals: Sequence[str] = (),
+    **header: Any,
+) -> Path:
     identity = {"host": "h", "boot": "b", "pid": pid, "start_ticks": 3}
     folder.mkdir(exist_ok=True)
     writer = Writer(str(folder), identity)
@@ -28,14 +37,18 @@ def journal(folder: Path, pid: int, *windows: dict[str, Any], end: bool = True, 
     for content in windows:
         writer.write("window", **content)
     if end:
-        extra = {"exit_code": 0} if header.get("role") == "run" else {}
+        extra = {"exit_code": 0, "journals": list(journals)} if header.get("role") == "run" else {}
         writer.write("end", reason="exit", time_us=50, **extra)
     writer.close()
     return Path(writer.path).rename(folder / name) if name else Path(writer.path)
 
 
-def run_journal(folder: Path, end: bool = True, pid: int = 1, inputs: dict[str, Any] = INPUTS) -> None:
-    journal(folder, pid, role="run", command=["x"], policy_inputs=inputs, software={"ftprof": "0.1.0"}, end=end)
+def run_journal(
+    folder: Path, end: bool = True, pid: int = 1, inputs: dict[str, Any] = INPUTS, journals: Sequence[str] = ()
+) -> Path:
+    software = {"ftprof": "0.1.0"}
+    whole = {"role": "run", "command": ["x"], "policy_inputs": inputs, "software": software}
+    return journal(folder, pid, end=end, journals=journals, **whole)
 
 
 def test_processes_are_added_exactly(tmp_path: Path) -> None:
@@ -48,6 +61,40 @@ def test_processes_are_added_exactly(tmp_path: Path) -> None:
     assert merged.reasons == ()
     assert [process.flops for process in merged.processes] == [2**64 + 1, 5]
     assert merged.policy_inputs == INPUTS
+
+
+def test_a_journal_that_was_there_at_the_run_s_end_is_missed(tmp_path: Path) -> None:
+    paths = [journal(tmp_path, pid, window(5)) for pid in range(2, 8)]
+    run_journal(tmp_path, journals=[path.name for path in paths])
+    assert merge_journals(tmp_path).complete
+    paths[1].unlink()
+    merged = merge_journals(tmp_path)
+    assert (merged.complete, merged.interval.low, merged.interval.high) == (False, 25, None)
+    assert merged.reasons == (
+        f"{paths[1].name}: gone from the run directory since the run ended; what it counted is missing",
+    )
+    for path in (path for path in paths if path.exists()):
+        path.unlink()
+    merged = merge_journals(tmp_path)
+    assert (merged.complete, merged.interval.high) == (False, None)
+    assert " and 2 more: gone from the run directory" in merged.reasons[0]
+
+
+def test_the_journal_of_a_run_twice_is_refused(tmp_path: Path) -> None:
+    path = run_journal(tmp_path)
+    (tmp_path / "again.journal").write_bytes(path.read_bytes())
+    with pytest.raises(UntrustedInput, match=r"process 1 on h is in .*again in"):
+        merge_journals(tmp_path)
+
+
+@pytest.mark.parametrize("rest", [b'{"kind":"win', bytes(100)])
+def test_a_torn_line_of_the_run_s_own_journal_is_noted(tmp_path: Path, rest: bytes) -> None:
+    path = run_journal(tmp_path)
+    journal(tmp_path, 2, window(5))
+    path.write_bytes(path.read_bytes() + rest)
+    merged = merge_journals(tmp_path)
+    assert (merged.complete, merged.interval.high) == (False, None)
+    assert merged.reasons == ("the last line of the journal of the ftprof on h is torn and was left out",)
 
 
 @pytest.mark.parametrize("missing", ["end", "run end", "run", "first line", "torn"])
