@@ -13,7 +13,7 @@ import click
 
 from ftprof.cli.given_path import GivenPath
 from ftprof.cli.output import printable, takes, write_stdout
-from ftprof.cli.policy_options import policy_options, refuse_separator
+from ftprof.cli.policy_options import policy_options, refuse_forgotten_value
 from ftprof.errors import UsageProblem
 from ftprof.policy.choice import PolicyChoice, PolicyOptions, read_policy_options
 
@@ -72,11 +72,13 @@ class Answer:
 
 @click.command(name="check")
 @click.argument("record", required=False, type=GivenPath())
-@click.option("--flops", metavar="X", callback=refuse_separator, help="Judge this number of FLOP, such as 3.3e22.")
+@click.option(
+    "--flops", metavar="X", callback=refuse_forgotten_value, help="Judge this number of FLOP, such as 3.3e22."
+)
 @click.option(
     "--error",
     metavar="E",
-    callback=refuse_separator,
+    callback=refuse_forgotten_value,
     help="The relative error of --flops, 0 <= E < 1. Default: 0.",
 )
 @policy_options

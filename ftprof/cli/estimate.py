@@ -13,7 +13,7 @@ import click
 
 from ftprof.cli.given_path import GivenPath
 from ftprof.cli.output import printable, takes, write_stdout
-from ftprof.cli.policy_options import policy_options, refuse_separator
+from ftprof.cli.policy_options import policy_options, refuse_forgotten_value
 from ftprof.errors import UsageProblem
 from ftprof.policy.choice import PolicyOptions, read_policy_options
 
@@ -57,27 +57,31 @@ class EstimateOptions:
 @click.option(
     "--lora-targets",
     multiple=True,
-    callback=refuse_separator,
+    callback=refuse_forgotten_value,
     metavar="NAMES",
     help="Modules with adapters, such as q_proj,v_proj; repeatable. Default: all-linear.",
 )
 @click.option(
     "--spectrum-layers",
     multiple=True,
-    callback=refuse_separator,
+    callback=refuse_forgotten_value,
     metavar="LAYERS",
     help="What Spectrum trains: layer numbers, or patterns from the beginning of a parameter's name; repeatable. "
     "In the table without it: every fourth layer.",
 )
 @click.option("--sequence-length", type=_COUNT, required=True, help="Positions in a sequence.")
 @click.option("--batch-size", type=_COUNT, default=1, show_default=True, help="Sequences in a forward pass.")
-@click.option("--tokens", metavar="N", callback=refuse_separator, help="Tokens in all epochs together, such as 1e9.")
-@click.option("--samples", metavar="N", callback=refuse_separator, help="Samples of the dataset, in place of --tokens.")
+@click.option(
+    "--tokens", metavar="N", callback=refuse_forgotten_value, help="Tokens in all epochs together, such as 1e9."
+)
+@click.option(
+    "--samples", metavar="N", callback=refuse_forgotten_value, help="Samples of the dataset, in place of --tokens."
+)
 @click.option("--epochs", type=_COUNT, help="Times that all --samples are seen. Default: 1.")
 @click.option(
     "--mean-length",
     metavar="N",
-    callback=refuse_separator,
+    callback=refuse_forgotten_value,
     help="Mean number of tokens in a sample; the rest of its sequence is padding, or filled by --packing.",
 )
 @click.option(
@@ -98,13 +102,13 @@ class EstimateOptions:
     show_default=True,
     help="The kernel: fused (sdpa, flash), or plain products that keep the scores (eager).",
 )
-@click.option("--chip", metavar="NAME", callback=refuse_separator, help="GPU-hours and energy on this GPU.")
+@click.option("--chip", metavar="NAME", callback=refuse_forgotten_value, help="GPU-hours and energy on this GPU.")
 @click.option("--multiprocessors", type=_COUNT, help="Of a --chip that is a compute capability such as 9.0.")
 @click.option("--clock-mhz", type=_COUNT, help="Of a --chip that is a compute capability: its clock.")
 @click.option(
     "--utilization",
     metavar="U",
-    callback=refuse_separator,
+    callback=refuse_forgotten_value,
     help=f"Share of the dense bf16 peak, 0 < U <= 1. Default: {_DEFAULT_UTILIZATION}, an assumption.",
 )
 @policy_options

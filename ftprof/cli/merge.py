@@ -9,14 +9,16 @@ import click
 
 from ftprof.cli.given_path import GivenPath
 from ftprof.cli.output import printable, write_stdout
-from ftprof.cli.policy_options import policy_options, refuse_separator
+from ftprof.cli.policy_options import policy_options, refuse_forgotten_value
 from ftprof.errors import FtprofError, UsageProblem
 from ftprof.policy.choice import PolicyOptions, read_policy_options
 
 
 @click.command(name="merge")
 @click.argument("sources", metavar="DIR|RECORD...", nargs=-1, required=True, type=GivenPath())
-@click.option("-o", "--record", metavar="RECORD", required=True, callback=refuse_separator, help="The record to write.")
+@click.option(
+    "-o", "--record", metavar="RECORD", required=True, callback=refuse_forgotten_value, help="The record to write."
+)
 @click.option("--force", is_flag=True, help="Overwrite the record if it exists.")
 @policy_options
 def command(sources: tuple[Path, ...], record: str, force: bool, policy_options: PolicyOptions) -> int:
@@ -31,8 +33,6 @@ def command(sources: tuple[Path, ...], record: str, force: bool, policy_options:
     from ftprof.record.record import load_record, save_record
     from ftprof.report.run_text import closing_block
 
-    if record == "":
-        raise UsageProblem("-o is empty; is a variable of the shell not set?")
     where = Path(record)
     if where.exists() and not force:
         raise UsageProblem(f"the record {where} exists; give --force to overwrite it, or another name with -o")

@@ -12,7 +12,7 @@ import click
 from ftprof.cli.check import Answer, check_record
 from ftprof.cli.given_path import GivenPath
 from ftprof.cli.output import harmless, printable, write_stdout
-from ftprof.cli.policy_options import refuse_separator
+from ftprof.cli.policy_options import refuse_forgotten_value
 from ftprof.errors import FtprofError, UsageProblem
 from ftprof.policy.choice import PolicyOptions
 
@@ -35,7 +35,9 @@ _ASCII = ("json", "html", "flops-meter")  # these any stream takes as they are
     help="html is one self-contained file, markdown fits a model card, flops-meter has the JSON fields of the AWS "
     "Fine-Tuning FLOPs Meter.",
 )
-@click.option("-o", "--output", metavar="FILE", callback=refuse_separator, help="Write to FILE instead of stdout.")
+@click.option(
+    "-o", "--output", metavar="FILE", callback=refuse_forgotten_value, help="Write to FILE instead of stdout."
+)
 def command(record: Path, form: str, output: str | None) -> int:
     """Show RECORD, with its verdicts evaluated anew."""
     from ftprof.record.record import load_record

@@ -14,7 +14,7 @@ import click
 from ftprof import __version__
 from ftprof.cli.given_path import GivenPath
 from ftprof.cli.output import printable, write_stdout
-from ftprof.cli.policy_options import refuse_separator
+from ftprof.cli.policy_options import refuse_forgotten_value
 from ftprof.errors import FtprofError, UntrustedInput, UsageProblem
 
 if TYPE_CHECKING:
@@ -23,19 +23,25 @@ if TYPE_CHECKING:
 
 @click.command(name="sign")
 @click.argument("record", required=False, type=GivenPath())
-@click.option("--key", metavar="FILE", callback=refuse_separator, help="The private key: Ed25519, in PEM (PKCS #8).")
-@click.option("--new-key", metavar="FILE", callback=refuse_separator, help="Make a key: FILE, and the public FILE.pub.")
-@click.option("--journals", metavar="DIR", callback=refuse_separator, help="The record's run directory, signed too.")
+@click.option(
+    "--key", metavar="FILE", callback=refuse_forgotten_value, help="The private key: Ed25519, in PEM (PKCS #8)."
+)
+@click.option(
+    "--new-key", metavar="FILE", callback=refuse_forgotten_value, help="Make a key: FILE, and the public FILE.pub."
+)
+@click.option(
+    "--journals", metavar="DIR", callback=refuse_forgotten_value, help="The record's run directory, signed too."
+)
 @click.option(
     "--subject",
     "subjects",
     metavar="FILE",
     multiple=True,
-    callback=refuse_separator,
+    callback=refuse_forgotten_value,
     help="The adapter's or checkpoint's file or folder, signed too; repeatable.",
 )
 @click.option(
-    "-o", "--output", metavar="ENVELOPE", callback=refuse_separator,
+    "-o", "--output", metavar="ENVELOPE", callback=refuse_forgotten_value,
     help="The envelope to write. Default: NAME.intoto.json beside the record NAME.json.",
 )  # fmt: skip
 def command(

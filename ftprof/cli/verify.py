@@ -11,7 +11,7 @@ import click
 
 from ftprof.cli.given_path import GivenPath
 from ftprof.cli.output import printable, write_stdout
-from ftprof.cli.policy_options import refuse_separator
+from ftprof.cli.policy_options import refuse_forgotten_value
 from ftprof.errors import UntrustedInput
 
 if TYPE_CHECKING:
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 @click.command(name="verify")
 @click.argument("record", type=GivenPath())
 @click.option(
-    "--envelope", metavar="FILE", callback=refuse_separator,
+    "--envelope", metavar="FILE", callback=refuse_forgotten_value,
     help="What 'ftprof sign' wrote. Default: NAME.intoto.json beside the record NAME.json, if it is there.",
 )  # fmt: skip
-@click.option("--journals", metavar="DIR", callback=refuse_separator, help="The record's run directory.")
-@click.option("--public-key", metavar="FILE", callback=refuse_separator, help="The public key of whoever signed.")
+@click.option("--journals", metavar="DIR", callback=refuse_forgotten_value, help="The record's run directory.")
+@click.option("--public-key", metavar="FILE", callback=refuse_forgotten_value, help="The public key of whoever signed.")
 @click.option(
     "--subject",
     "subjects",
     metavar="FILE",
     multiple=True,
-    callback=refuse_separator,
+    callback=refuse_forgotten_value,
     help="The adapter's or checkpoint's file or folder; repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")

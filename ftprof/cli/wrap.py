@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftprof.cli.output import printable
-from ftprof.cli.policy_options import policy_options, refuse_separator
+from ftprof.cli.policy_options import policy_options, refuse_forgotten_value
 from ftprof.errors import EXIT_REFUSED, FtprofError, UsageProblem
 from ftprof.measure.analytic.hook import report_problem
 from ftprof.measure.child import Child, CommandNotStarted
@@ -43,12 +43,12 @@ _LONGEST_NAME = 200  # of 255 bytes; the run directory's name is a little longer
     options_metavar="[OPTIONS] --",
 )
 @click.option(
-    "-o", "--record", metavar="FILE", callback=refuse_separator,
+    "-o", "--record", metavar="FILE", callback=refuse_forgotten_value,
     help="The record. Default: ftprof-<UTC time>-<id>.json. Never overwritten without --force.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite the record if it exists.")
 @click.option(
-    "--run-dir", metavar="DIR", callback=refuse_separator,
+    "--run-dir", metavar="DIR", callback=refuse_forgotten_value,
     help="Where the processes' journals go; a folder shared by all nodes makes one run of them. "
     "Default: a folder beside the record, kept only if the run is incomplete.",
 )  # fmt: skip
@@ -150,9 +150,6 @@ def command(
 
 
 def _record_path(record: str | None, run_id: str, force: bool, run_dir: str | None) -> Path:
-    for option, value in (("-o", record), ("--run-dir", run_dir)):
-        if value == "":
-            raise UsageProblem(f"{option} is empty; is a variable of the shell not set?")
     path = Path(record) if record else default_record(run_id, os.environ)
     if len(os.fsencode(path.name)) > _LONGEST_NAME:
         raise FtprofError("the record's name is too long; give a shorter one with -o", EXIT_REFUSED)

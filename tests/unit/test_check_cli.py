@@ -127,7 +127,7 @@ def test_the_exit_code_is_the_deciding_verdict(cli: Cli, arguments: list[str], c
         (["record.json", "--error", "0.1"], "--error belongs to --flops"),
         (["--error", "0.1"], "either a RECORD or --flops"),
         (["--flops", "nan"], "--flops 'nan' is not a finite number"),
-        (["--flops", ""], "--flops '' is empty"),
+        (["--flops", ""], "--flops is empty; is a variable of the shell not set?"),
         (["--flops", "--"], "--flops has the value '--'"),
         (["--flops", "1", "--error", "--"], "--error has the value '--'"),
         (["--flops", "1", "--error", "1"], "--error '1' is not below 1"),
