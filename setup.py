@@ -10,6 +10,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 SOURCE = Path(__file__).resolve().parent
 
@@ -25,6 +26,17 @@ def _cmake() -> str:
 
 MODULE = "ftprof._native"
 INJECTION = "ftprof.libftprof_inject"  # no module: the CUDA driver loads it. Named so that editable installs copy it
+
+
+class FreshBuild(build_py):
+    """Copies the Python files into an empty folder: what an earlier build of this clone left is no part of this one."""
+
+    def run(self) -> None:
+        """Empty the folder, then copy."""
+        left = Path(self.build_lib, "ftprof")
+        if not self.editable_mode and left.is_dir():
+            shutil.rmtree(left)
+        super().run()
 
 
 class CMakeBuild(build_ext):
@@ -60,4 +72,7 @@ class CMakeBuild(build_ext):
         subprocess.run([cmake, *install], check=True)
 
 
-setup(ext_modules=[Extension(MODULE, sources=[]), Extension(INJECTION, sources=[])], cmdclass={"build_ext": CMakeBuild})
+setup(
+    ext_modules=[Extension(MODULE, sources=[]), Extension(INJECTION, sources=[])],
+    cmdclass={"build_py": FreshBuild, "build_ext": CMakeBuild},
+)

@@ -75,6 +75,12 @@ class Standin:
         path = os.pathsep.join(filter(None, (str(self._library), os.environ.get("LD_LIBRARY_PATH"))))
         return clean_environment(LD_LIBRARY_PATH=path, FTPROF_NVML_SCRIPT=str(self.script), **changes)
 
+    def beside(self, driver: Path) -> dict[str, str]:
+        """What makes a process find this NVML beside the stand-in of a driver in that folder."""
+        found = self.environment()
+        folders = os.pathsep.join((str(driver), str(self._library)))
+        return {"LD_LIBRARY_PATH": folders, "FTPROF_NVML_SCRIPT": found["FTPROF_NVML_SCRIPT"]}
+
 
 @pytest.fixture
 def standin(nvml_library: Path, tmp_path: Path) -> Standin:

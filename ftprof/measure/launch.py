@@ -18,19 +18,25 @@ SAGEMAKER = "SageMaker"
 def launch_of(environment: Environment, shared: bool) -> Launch:
     """The start that these variables tell of, if any. ``shared``: the run directory was named."""
     found = next((launch for read in _READERS if (launch := read(environment)) is not None), Launch(shared))
-    return replace(found, shared=shared, job=training_job_name(environment))
+    return replace(
+        found,
+        shared=shared,
+        job=training_job_name(environment),
+        instance_type=_label(
+            environment, "TRAINING_INSTANCE_TYPE", "SM_CURRENT_INSTANCE_TYPE", of_training_env="current_instance_type"
+        ),
+        model_package_group=_label(environment, "MODEL_PACKAGE_GROUP_NAME"),
+    )
 
 
 def training_job_name(environment: Environment) -> str | None:
     """The SageMaker training job's name, or ``None`` outside such a job."""
-    name = environment.get("TRAINING_JOB_NAME") or _of_training_env(environment, "job_name")
-    return name if name and name.isprintable() else None
+    return _label(environment, "TRAINING_JOB_NAME", of_training_env="job_name")
 
 
 def current_host(environment: Environment) -> str | None:
     """What SageMaker calls this container, such as ``algo-1``; ``None`` outside one."""
-    name = environment.get("SM_CURRENT_HOST") or _of_training_env(environment, "current_host")
-    return name if name and name.isprintable() else None
+    return _label(environment, "SM_CURRENT_HOST", of_training_env="current_host")
 
 
 def sagemaker_output(environment: Environment, root: Path | None = None) -> Path | None:
@@ -51,6 +57,14 @@ def sagemaker_output(environment: Environment, root: Path | None = None) -> Path
         if folder.is_dir() and os.access(folder, os.W_OK):
             return folder
     return None
+
+
+def _label(environment: Environment, *names: str, of_training_env: str = "") -> str | None:
+    """The first of these variables that says something that can be printed, or SageMaker's own entry."""
+    said = [environment.get(name) for name in names]
+    if of_training_env:
+        said.append(_of_training_env(environment, of_training_env))
+    return next((text for text in said if text and text.isprintable()), None)
 
 
 def _of_training_env(environment: Environment, key: str) -> str | None:

@@ -16,7 +16,8 @@ class Launch:
 
     ``id`` tells it from other starts, where the launcher gives what does. ``unit`` is what a part is. ``hosts`` are the
     parts' names, where they are known beforehand. ``attempt`` counts a part's restarts. ``job`` is the name that the
-    user gave the job. ``shared``: the run directory was named, so that all parts may write there.
+    user gave the job; ``instance_type`` and ``model_package_group`` are labels of the same place (SageMaker's).
+    ``shared``: the run directory was named, so that all parts may write there.
     """
 
     shared: bool
@@ -28,6 +29,8 @@ class Launch:
     hosts: tuple[str, ...] = ()
     attempt: int = 0
     job: str | None = None
+    instance_type: str | None = None
+    model_package_group: str | None = None
 
     @property
     def start(self) -> tuple[str | None, str | None, int | None]:
@@ -52,6 +55,8 @@ class Launch:
             "hosts": list(self.hosts),
             "attempt": self.attempt,
             "job": self.job,
+            "instance_type": self.instance_type,
+            "model_package_group": self.model_package_group,
         }
 
     @classmethod
@@ -72,6 +77,8 @@ class Launch:
             hosts=tuple(parse_text(host) for host in parse_list(launch["hosts"])),
             attempt=parse_optional_whole(launch["attempt"]) or 0,
             job=_optional_text(launch["job"]),
+            instance_type=_optional_text(launch["instance_type"]),
+            model_package_group=_optional_text(launch["model_package_group"]),
         )
 
 

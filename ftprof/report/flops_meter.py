@@ -8,6 +8,7 @@ numbers are in ``ftprof`` too. Each field means one thing in every case: docs/re
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -35,8 +36,6 @@ _NOT_IN_A_RECORD = {
     "gpu_rank": "the record is of all ranks",
     "recipe_config": "the record does not hold the recipe; the command is in it",
     "recipe_config_details": "the record does not hold the recipe; the command is in it",
-    "instance_type": "the record does not hold the type of the instance",
-    "model_package_group_name": "the record does not hold the name of the model package group",
 }
 
 
@@ -67,7 +66,9 @@ def _fields(run: JudgedRun, verdict: Verdict, use: RunUse) -> dict[str, _Value]:
     def unknown(name: str) -> _Value:
         return _Value(None, _NOT_IN_A_RECORD[name])
 
+    launches = [part.launch for part in run.record.runs if part.launch is not None]
     base = run.inputs.pretrain_flops_low
+    job = _label((launch.job for launch in launches), "jobs", "TRAINING_JOB_NAME")
     return {
         "N_total": unknown("N_total"),
         "N_trainable": unknown("N_trainable"),
@@ -84,13 +85,18 @@ def _fields(run: JudgedRun, verdict: Verdict, use: RunUse) -> dict[str, _Value]:
         "Flops_original": _base(run, base),
         "threshold_type": _Value(THRESHOLD_TYPES[verdict.scenario]),
         "threshold_value": _Value(scientific(verdict.threshold_flops)),
-        "training_job_name": _job(run),
-        "training_id": _job(run, id_only=True),
+        "training_job_name": job,
+        # As the meter makes it: what follows the last hyphen of the job's name.
+        "training_id": _Value(job.value and job.value.rpartition("-")[2], job.why),
         "recipe_config": unknown("recipe_config"),
         "recipe_config_details": unknown("recipe_config_details"),
         "gpu_name": _gpu_name(run, use),
-        "instance_type": unknown("instance_type"),
-        "model_package_group_name": unknown("model_package_group_name"),
+        "instance_type": _label(
+            (launch.instance_type for launch in launches), "types of instance", "TRAINING_INSTANCE_TYPE"
+        ),
+        "model_package_group_name": _label(
+            (launch.model_package_group for launch in launches), "model package groups", "MODEL_PACKAGE_GROUP_NAME"
+        ),
     }
 
 
@@ -165,13 +171,14 @@ def _world_size(run: JudgedRun) -> _Value:
     return _Value(None, "no process stated a number of ranks; ftprof.gpus is the number of GPUs")
 
 
-def _job(run: JudgedRun, id_only: bool = False) -> _Value:
-    """The SageMaker training job; its id is what follows the last hyphen of its name."""
-    names = {part.launch.job for part in run.record.runs if part.launch is not None and part.launch.job is not None}
+def _label(said: Iterable[str | None], what: str, variable: str) -> _Value:
+    """What the run's environment said of itself, where all its parts say the same."""
+    names = {text for text in said if text is not None}
     if len(names) != 1:
-        return _Value(None, "the record names several jobs" if names else "the run was no training job of SageMaker")
-    name = plain(names.pop())
-    return _Value(name.rpartition("-")[2] if id_only else name)
+        return _Value(
+            None, f"the record names several {what}" if names else f"{variable} was not set where the run began"
+        )
+    return _Value(plain(names.pop()))
 
 
 def _base(run: JudgedRun, base: Fraction | None) -> _Value:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -112,10 +111,7 @@ def test_a_block_is_counted_to_the_last_operation(standins: Standins) -> None:
 
 def nvml_beside(standins: Standins, nvml: Nvml) -> dict[str, str]:
     """The environment in which both stand-ins are found: NVML has another GPU beside the one that is used."""
-    nvml.gpu(0, uuid=DEVICE["uuid"], watts="700").gpu(1, watts="300")
-    found = nvml.environment()
-    folders = os.pathsep.join((str(standins.folder), found["LD_LIBRARY_PATH"].split(os.pathsep)[0]))
-    return {"LD_LIBRARY_PATH": folders, "FTPROF_NVML_SCRIPT": found["FTPROF_NVML_SCRIPT"]}
+    return nvml.gpu(0, uuid=DEVICE["uuid"], watts="700").gpu(1, watts="300").beside(standins.folder)
 
 
 @wrapped_or_not

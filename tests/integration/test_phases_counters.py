@@ -11,8 +11,12 @@ import pytest
 from counted_runs import SCRIPT, CountedRun
 from cuda_standins import Standins
 from injection_runs import PRELUDE, run
+from nvml_standin import Standin as Nvml
+from nvml_standin import nvml_library, standin
 
 from ftprof.record.record import COUNTER_METHODS
+
+__all__ = ["nvml_library", "standin"]  # fixtures
 
 pytest.importorskip("torch", reason="phases are those of torch's operators")
 
@@ -24,12 +28,12 @@ def standins(folder: Path, tmp_path: Path) -> Iterator[Standins]:
     assert standins.violations() == []
 
 
-def counted(standins: Standins, program: str, *options: str, code: int = 0) -> CountedRun:
+def counted(standins: Standins, program: str, *options: str, code: int = 0, **changes: str) -> CountedRun:
     """A Python program with the hook in it, whose GPU is the stand-in and whose operators run on the CPU."""
     path = standins.work / "program.py"
     path.write_text(PRELUDE + 'ctypes.CDLL("libcupti.so.13")\n' + program)
     # In its environment the tests' Python has a real CUPTI, which must not step in for the stand-in.
-    done = run(standins, SCRIPT, ["env", "FTPROF_CUPTI_ROOTS=", sys.executable, str(path)], *options)
+    done = run(standins, SCRIPT, ["env", "FTPROF_CUPTI_ROOTS=", sys.executable, str(path)], *options, **changes)
     assert done.code == code, done.err
     return done
 
@@ -67,6 +71,35 @@ def test_operators_beside_counters_are_a_second_figure_of_the_whole_run(standins
     assert (row["agrees"], row["ratio"] is None) == (False, False)
     assert {process["method"] for process in record["processes"]} == {"counters", "analytic"}
     assert int(record["low"]) <= done.truth()
+
+
+def test_all_four_methods_side_by_side_in_one_record(standins: Standins, standin: Nvml) -> None:
+    """Counters have the word; activity, formulas and bound stand beside, each with its ratio and its sentence."""
+    ids = standins.work / "ids"
+    standin.gpu(0, uuid=SCRIPT["devices"][0]["uuid"], processes_file=str(ids), watts="700", gpm__5="40", gpm__7="40")
+    program = f"""
+import torch
+open({str(ids)!r}, "w").write(str(os.getpid()))
+init(); retain(); work(2.5)
+a = torch.ones(8, 8)
+torch.mm(a, a)
+"""
+    record = counted(standins, program, "--operators", **standin.beside(standins.folder)).record
+    assert record["method"] in COUNTER_METHODS
+    rows = {row["method"]: row for row in record["comparisons"]}
+    assert set(rows) == {"analytic", "gpm", "peak-bound"}
+    own = int(record["flops"])
+    assert rows["analytic"]["flops"] == str(ONE)
+    assert rows["gpm"]["flops"] is not None
+    assert int(rows["peak-bound"]["high"]) > own
+    for row in rows.values():
+        of = int(row["flops"] if row["flops"] is not None else row["high"])
+        assert float(row["ratio"]) == pytest.approx(of / own, rel=0.05)  # two figures
+        assert row["says"] or row["agrees"]
+    assert not rows["analytic"]["agrees"]
+    assert rows["peak-bound"]["agrees"]
+    (use,) = record["devices"]
+    assert int(use["energy_mj"]) > 0
 
 
 def test_operators_beside_counters_of_a_killed_process_are_not_compared(standins: Standins) -> None:

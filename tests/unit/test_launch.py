@@ -101,6 +101,16 @@ def test_the_record_in_a_sagemaker_container(tmp_path: Path) -> None:
     assert default_record("0123456789abcdef", {}, tmp_path).parent == Path()
 
 
+def test_the_labels_of_a_sagemaker_job() -> None:
+    by_toolkit = {"SM_TRAINING_ENV": '{"current_instance_type": "ml.p4d.24xlarge"}'}
+    assert launch_of(by_toolkit, shared=False).instance_type == "ml.p4d.24xlarge"
+    given = {**by_toolkit, "TRAINING_INSTANCE_TYPE": "ml.p5.48xlarge", "MODEL_PACKAGE_GROUP_NAME": "models"}
+    launch = launch_of(given, shared=False)
+    assert (launch.instance_type, launch.model_package_group) == ("ml.p5.48xlarge", "models")
+    assert Launch.from_json(launch.to_json()) == launch
+    assert launch_of({"MODEL_PACKAGE_GROUP_NAME": "a\nb"}, shared=False) == Launch(shared=False)
+
+
 # ---------------------------------------------------------------- what wrote nothing
 
 

@@ -23,6 +23,7 @@ from report_records import (
 )
 
 from ftprof.policy.inputs import PolicyInputs
+from ftprof.record.launch import Launch
 from ftprof.record.record import Record
 from ftprof.report.flops_meter import flops_meter, flops_meter_json, scientific
 
@@ -129,6 +130,24 @@ def test_times_and_devices() -> None:
     unranked = analytic(processes=tuple(process(n, 50 * 10**15, "analytic", rank=None) for n in (1, 2)))
     assert fields(unranked)["gpu_size"] is None
     assert fields(analytic())["gpu_size"] == 1
+
+
+def test_only_what_no_record_holds_is_null() -> None:
+    """Of a run with counters in a SageMaker job, whose base model is known."""
+    launch = Launch(
+        True, job="tune-2026-7", instance_type="ml.p5en.48xlarge", model_package_group="models"
+    )  # what launch_of reads from the variables
+    answer = with_base("1e23", record=replace(sampled(), runs=(run_info(launch=launch),)))
+    answer["model_name"] = fields(sampled())["model_name"]
+    assert {name for name in TYPES if answer[name] is None} == {
+        "N_total", "N_trainable", "tokens_processed", "num_epochs", "gpu_rank", "recipe_config", "recipe_config_details",
+    }  # fmt: skip
+    assert (answer["training_job_name"], answer["training_id"]) == ("tune-2026-7", "7")
+    assert (answer["instance_type"], answer["model_package_group_name"]) == ("ml.p5en.48xlarge", "models")
+    other = replace(launch, instance_type="ml.g5.xlarge")
+    mixed = fields(replace(sampled(), runs=(run_info(launch=launch), run_info(launch=other, run="other"))))
+    assert (mixed["instance_type"], mixed["model_package_group_name"]) == (None, "models")
+    assert "several types" in mixed["ftprof"]["fields"]["instance_type"]
 
 
 def test_it_is_the_meter_s_policy_whatever_the_report_shows() -> None:
