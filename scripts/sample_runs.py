@@ -119,15 +119,15 @@ class Windows:
 
 
 def day_of_process(
-    number: int, strata: int, open_windows: int, plan: Sequence[dict[str, Any]]
+    number: int, processes: int, strata: int, open_windows: int, plan: Sequence[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """The lines of one process on one GPU: header, context, roll-up, the windows since, the end."""
+    """The lines of one of so many processes, on one GPU: header, context, roll-up, the windows since, the end."""
     identity = {"host": f"node{number // 8:04d}", "boot": f"{number // 8:08x}-0000-4000-8000-000000000000",
                 "pid": 4000 + number % 8, "start_ticks": 5000 + number}  # fmt: skip
     yield {
         "kind": "header", "schema": "ftprof.journal/1", "run": "5ca1ab1e00000000", "role": "process",
         "method": "counters", **identity, "parent_pid": 3999, "time_us": BEGAN_US, "software": SOFTWARE,
-        "rank": {"rank": number, "local_rank": number % 8, "world_size": 16384}, "devices": [], "unwatched": [],
+        "rank": {"rank": number, "local_rank": number % 8, "world_size": processes}, "devices": [], "unwatched": [],
     }  # fmt: skip
     device = {"device": f"cuda:{number % 8}", "uuid": f"GPU-{number:08x}-0000-4000-8000-000000000000", **DEVICE}
     yield {"kind": "context", "context": 0, "device": device, "groups": list(plan), "unsupported": [],
@@ -175,7 +175,7 @@ def write_run(folder: Path, processes: int, strata: int, open_windows: int, plan
     folder.mkdir(parents=True)
     ended_us = lines = 0
     for number in range(processes):
-        journal = list(day_of_process(number, strata, open_windows, plan))
+        journal = list(day_of_process(number, processes, strata, open_windows, plan))
         lines, ended_us = len(journal), journal[-1]["time_us"]
         write_chain(folder / f"node{number // 8:04d}-{number}-counters.journal", journal)
     write_chain(folder / "node0000-3998.journal", list(run_lines(ended_us)))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import clean_environment
+from training_programs import TRAINER
 
 pytest.importorskip("torch", reason="phases are those of torch's operators")
 
@@ -51,14 +56,38 @@ def trained(wrap_python: Callable[..., Any]) -> Callable[[str], dict[str, Any]]:
     return train
 
 
+FORWARD_OF_THE_LAYERS = """
+from torch.utils.flop_counter import FlopCounterMode
+from ftprof.measure.analytic.hook import extra_formulas
+with FlopCounterMode(display=False, depth=9, custom_mapping=extra_formulas()) as mode, torch.no_grad():
+    model(input_ids=ids, labels=ids, use_cache=False)
+counts = mode.get_flop_counts()
+layers = [name for name in counts if name.rpartition(".")[0].endswith("model.layers")]
+last = [name for name in counts if name.endswith(".down_proj")]
+print(len(layers), len(last), *(sum(sum(counts[name].values()) for name in names) for names in (layers, last)))
+"""
+
+
 @pytest.mark.slow
-def test_checkpointing_changes_the_executed_figure_alone(trained: Callable[[str], dict[str, Any]]) -> None:
-    """Guidelines-basis is equal to the operation; executed differs by what is computed again."""
+def test_checkpointing_changes_the_executed_figure_alone(
+    trained: Callable[[str], dict[str, Any]], tmp_path: Path
+) -> None:
+    """Guidelines-basis is equal to the operation; executed differs by the forward of the layers, by torch's counter."""
+    program = tmp_path / "forward.py"
+    program.write_text(MODEL + FORWARD_OF_THE_LAYERS)
+    counted = subprocess.run(
+        [sys.executable, str(program), "none"], env=clean_environment(), capture_output=True, text=True, check=True
+    )
+    layers, lasts, forward, last = map(int, counted.stdout.split())
+    assert (layers, lasts) == (3, 3)
+    assert forward > last > 0
     bare = trained("none")
     assert set(phases(bare)) == {"train"}
     for mode in ("reentrant", "not reentrant"):
         record = trained(mode)
         again = phases(record)["recompute"]
+        # Two steps. Without reentry torch stops once it has what the backward needs: before a layer's last product.
+        assert again == 2 * (forward if mode == "reentrant" else forward - last), mode
         assert phases(record)["train"] == int(bare["flops"])
         assert int(record["flops"]) == int(bare["flops"]) + again
         assert record["guidelines_basis"]["flops"] == bare["guidelines_basis"]["flops"] == bare["flops"]
@@ -131,29 +160,6 @@ torch.mm(x.detach(), x.detach())
 """
     )
     assert phases(wrap_python(program).record) == {"train": 2 * 2 * 4**3}
-
-
-TRAINER = """
-import sys
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
-torch.manual_seed(0)
-model = LlamaForCausalLM(LlamaConfig(
-    hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-    num_key_value_heads=2, vocab_size=50,
-))
-data = [{"input_ids": torch.arange(8) + i, "labels": torch.arange(8) + i} for i in range(8)]
-arguments = TrainingArguments(
-    output_dir="out", max_steps=4, per_device_train_batch_size=2, per_device_eval_batch_size=2, report_to=[],
-    use_cpu=True, eval_strategy="steps" if "evaluate" in sys.argv else "no", eval_steps=2,
-    save_strategy="no", disable_tqdm=True,
-    gradient_checkpointing="checkpoint" in sys.argv,
-)
-trainer = Trainer(model=model, args=arguments, train_dataset=data, eval_dataset=data[:4])
-trainer.train()
-if "predict" in sys.argv:
-    trainer.predict(data[:2])
-"""
 
 
 @pytest.mark.slow

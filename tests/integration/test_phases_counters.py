@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from cuda_standins import Standins
 from injection_runs import PRELUDE, run
 from nvml_standin import Standin as Nvml
 from nvml_standin import nvml_library, standin
+from training_programs import TRAINER
 
 from ftprof.record.record import COUNTER_METHODS
 
@@ -28,12 +29,16 @@ def standins(folder: Path, tmp_path: Path) -> Iterator[Standins]:
     assert standins.violations() == []
 
 
-def counted(standins: Standins, program: str, *options: str, code: int = 0, **changes: str) -> CountedRun:
+def counted(
+    standins: Standins, program: str, *options: str, code: int = 0, arguments: Sequence[str] = (), **changes: str
+) -> CountedRun:
     """A Python program with the hook in it, whose GPU is the stand-in and whose operators run on the CPU."""
     path = standins.work / "program.py"
     path.write_text(PRELUDE + 'ctypes.CDLL("libcupti.so.13")\n' + program)
     # In its environment the tests' Python has a real CUPTI, which must not step in for the stand-in.
-    done = run(standins, SCRIPT, ["env", "FTPROF_CUPTI_ROOTS=", sys.executable, str(path)], *options, **changes)
+    done = run(
+        standins, SCRIPT, ["env", "FTPROF_CUPTI_ROOTS=", sys.executable, str(path), *arguments], *options, **changes
+    )
     assert done.code == code, done.err
     return done
 
@@ -155,8 +160,9 @@ print(json.dumps({"method": run.method, "complete": run.complete, "reasons": run
         assert (whole["flops"], whole["partial"]) == (str(3 * ONE), not options)
 
 
-def test_from_the_first_phase_on_operators_give_each_phase_its_share(standins: Standins) -> None:
-    program = """
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_from_the_first_phase_on_operators_give_each_phase_its_share(standins: Standins, reentrant: bool) -> None:
+    program = f"""
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -166,7 +172,7 @@ def block(x):
     return torch.relu(layer(x))
 x = torch.randn(4, 16, requires_grad=True)
 for _ in range(200):
-    out = checkpoint(block, x, use_reentrant=True)
+    out = checkpoint(block, x, use_reentrant={reentrant})
     out.sum().backward()
 work(0.2)
 """
@@ -187,3 +193,20 @@ work(0.2)
     assert int(record["guidelines_basis"]["flops"]) == total - share
     assert "operators were counted from the first phase on only" in record["comparisons"][0]["says"]
     assert int(record["low"]) <= done.truth()
+
+
+@pytest.mark.slow
+def test_the_trainers_own_phases_have_their_shares(standins: Standins) -> None:
+    """Its evaluation and its checkpointing, neither of them marked by the program."""
+    program = TRAINER.replace("trainer.train()", "init(); retain(); work(0.1)\ntrainer.train()\nwork(0.3)")
+    record = counted(standins, program, arguments=("evaluate", "checkpoint")).record
+    assert record["complete"], record["reasons"]
+    (check,) = record["cross_checks"]
+    assert set(check["by_phase"]) == {"evaluate", "recompute", "train"}
+    parts = {part["name"]: part for part in record["guidelines_basis"]["parts"]}
+    assert set(parts) == {"evaluate", "recompute"}
+    assert all(part["basis"] == "estimated" and part["claimed"] for part in parts.values())
+    operators = {phase: int(flops) for phase, flops in check["by_phase"].items()}
+    evaluate, recompute = (int(parts[name]["flops"]) for name in ("evaluate", "recompute"))
+    assert evaluate * operators["recompute"] == pytest.approx(recompute * operators["evaluate"], rel=1e-6)
+    assert int(record["guidelines_basis"]["flops"]) == int(record["flops"]) - evaluate - recompute

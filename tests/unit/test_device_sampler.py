@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -485,3 +487,33 @@ def test_a_real_child_is_recognised() -> None:
         assert child.pid not in RunProcesses("other", 1 << 22)
     finally:
         child.communicate(b"\n")
+
+
+def test_memory_is_constant_however_long_the_run_is() -> None:
+    """Eight GPUs, processes that come and go; what the watch keeps after five hours is what it kept after one."""
+    gpus = [FakeGpu(replace(H200, uuid=f"GPU-{number}")) for number in range(8)]
+    ends = 0
+
+    def count(_: object) -> None:
+        nonlocal ends
+        ends += 1
+
+    watch = DeviceWatch(0, Members(), True, lambda: FakeNvml(*gpus), count)  # type: ignore[arg-type,return-value]
+    assert watch.open()
+    kept = []
+    tracemalloc.start()
+    try:
+        for hour in range(5):
+            for second in range(0, 3600, 2):
+                for gpu in gpus:
+                    gpu.pids = [second % 90, 100 + second % 7]
+                    gpu.activity = {"tensor": second % 100}
+                watch.look((hour * 3600 + second + 1) * SECOND, False)
+            for gpu in gpus:
+                gpu.asked.clear()
+            gc.collect()
+            kept.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert ends > 5 * 8
+    assert max(kept[1:]) - kept[0] < 20_000

@@ -140,7 +140,8 @@ def test_only_what_no_record_holds_is_null() -> None:
     answer = with_base("1e23", record=replace(sampled(), runs=(run_info(launch=launch),)))
     answer["model_name"] = fields(sampled())["model_name"]
     assert {name for name in TYPES if answer[name] is None} == {
-        "N_total", "N_trainable", "tokens_processed", "num_epochs", "gpu_rank", "recipe_config", "recipe_config_details",
+        "N_total", "N_trainable", "tokens_processed", "num_epochs", "gpu_rank",
+        "recipe_config", "recipe_config_details",
     }  # fmt: skip
     assert (answer["training_job_name"], answer["training_id"]) == ("tune-2026-7", "7")
     assert (answer["instance_type"], answer["model_package_group_name"]) == ("ml.p5en.48xlarge", "models")
