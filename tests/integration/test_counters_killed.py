@@ -201,4 +201,5 @@ def test_three_hundred_kills(folder: Path, tmp_path: Path) -> None:
     several = kill_many(folder, tmp_path, range(1000, 1300))
     assert {killed.victim for killed in several if killed.died} == {"program", "one of several", "ftprof", "both"}
     bounded = [r for killed in several for r in killed.records.values() if not r["complete"] and r["high"] is not None]
-    assert len(bounded) > 300  # two of each but where ftprof was killed
+    # Two of each on a fast machine, but where ftprof was killed; on a slow one many die before their context is known.
+    assert len(bounded) > 150

@@ -408,6 +408,7 @@ CAPTURES = """
     init()
     contexts = [retain(0), retain(1)]
     module, function = ctypes.c_void_p(), ctypes.c_void_p()
+    captures = []  # printed at the end: threads that print at once can garble Python 3.11's stdout (gh-119506)
     def capture(context, times):
         stream, graph = ctypes.c_void_p(), ctypes.c_void_p()
         current(context)
@@ -425,7 +426,7 @@ CAPTURES = """
             if announced:
                 library().ftprof_inject_capture_ends()
             ok(cu.cuGraphDestroy(graph))
-            print(begin, end, round(waited, 3))
+            captures.append((begin, end, round(waited, 3)))
             time.sleep(0.004)
     # Nearly always one of them at first, and none in the end.
     threads = [threading.Thread(target=capture, args=(context, 80)) for context in contexts * 2]
@@ -437,6 +438,7 @@ CAPTURES = """
         work_until(lambda roles: roles["cuda-core"] > 2)
     else:
         work(2)
+    for capture in captures: print(*capture)
 """
 
 
