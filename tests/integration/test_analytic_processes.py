@@ -76,6 +76,7 @@ def test_forward_backward_threads_and_inference_mode(wrap_python: Run) -> None:
     assert run.flops == 806 * MM
 
 
+@pytest.mark.slow
 def test_a_checkpointed_segment_is_counted_as_often_as_it_runs(wrap_python: Run) -> None:
     run = wrap_python(
         """
@@ -192,6 +193,7 @@ os.kill(os.getpid(), signal.SIGTERM); time.sleep(5)
     assert "was killed" in run.record["reasons"][0]
 
 
+@pytest.mark.slow
 def test_a_handler_of_the_users_own_is_not_disturbed(wrap_python: Run) -> None:
     run = wrap_python(
         WORK
@@ -221,6 +223,7 @@ def test_the_users_sitecustomize_still_runs(wrap_python: Run, tmp_path: Path) ->
     assert run.flops == MM
 
 
+@pytest.mark.slow
 def test_a_broken_sitecustomize_fails_as_it_would(wrap_python: Run, tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()
@@ -326,11 +329,13 @@ def test_a_run_where_nothing_could_be_counted_is_undetermined(wrap_python: Run) 
         assert reason in run.err
 
 
+@pytest.mark.slow
 def test_ranks_are_named(wrap_python: Run) -> None:
     run = wrap_python(WORK + "work()", env=clean_environment(RANK="3", WORLD_SIZE="8", LOCAL_RANK="1"))
     assert run.record["processes"][0]["rank"] == {"rank": 3, "world_size": 8, "local_rank": 1}
 
 
+@pytest.mark.slow
 def test_what_runs_is_not_slowed_by_a_lost_run_directory(wrap_python: Run, tmp_path: Path) -> None:
     run = wrap_python(
         WORK
@@ -356,6 +361,7 @@ def test_environment_reaches_the_command_otherwise_unchanged(wrap_python: Run) -
     assert seen["PYTHONPATH"].endswith(os.pathsep + "/nowhere")
 
 
+@pytest.mark.slow
 def test_the_hook_never_writes_into_a_file_of_the_users(wrap_python: Run, tmp_path: Path) -> None:
     """A daemoniser closes every file, and the user's next one has the journal's number."""
     run = wrap_python(
@@ -398,6 +404,7 @@ os.waitpid(pid, 0)
     assert int(run.record["low"]) == 2 * MM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["main", "another"])
 def test_a_fork_killed_in_its_first_operator_is_never_missed(wrap_python: Run, where: str) -> None:
     """That operator counts when it has returned; that there was one must be known before."""
@@ -447,6 +454,7 @@ else:
     ]
 
 
+@pytest.mark.slow
 def test_a_fork_that_cannot_write_its_journal_is_named(wrap_python: Run) -> None:
     run = wrap_python(
         WORK
@@ -475,6 +483,7 @@ def test_work_that_outlives_the_command_is_named(wrap: Run, tmp_path: Path) -> N
     assert list(tmp_path.glob("*.run")), "its journals are kept"
 
 
+@pytest.mark.slow
 def test_work_in_a_signal_handler_is_counted(wrap_python: Run) -> None:
     run = wrap_python(
         WORK
@@ -493,6 +502,7 @@ print(len(done))
     assert run.flops == 300 * 2 * 256**3 + int(run.out) * MM
 
 
+@pytest.mark.slow
 def test_an_interrupted_operator_leaves_the_interval_open(wrap_python: Run) -> None:
     run = wrap_python(
         WORK

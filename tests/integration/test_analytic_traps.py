@@ -138,6 +138,7 @@ def test_a_distributed_tensor_is_counted_at_its_local_product(wrap_python: Run) 
     assert len([p for p in run.record["processes"] if p["flops"] == str(MM // 2)]) == 2
 
 
+@pytest.mark.slow
 def test_a_subclass_that_works_is_counted(wrap_python: Run) -> None:
     run = wrap_python(
         """
@@ -187,6 +188,7 @@ def test_operators_without_a_formula_are_named_with_their_calls(wrap_python: Run
     assert run.record["high"] == run.record["flops"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("work", "operator", "family"),
     [
@@ -236,6 +238,7 @@ def test_operators_that_take_a_number_for_a_tensor_are_named_with_their_calls(wr
     assert run.record["high"] == run.record["flops"]
 
 
+@pytest.mark.slow
 def test_a_torch_that_gives_no_marked_number_out_has_its_arithmetic_named_as_a_class(wrap_python: Run) -> None:
     run = wrap_python(
         """
@@ -288,6 +291,7 @@ def test_a_formula_that_does_not_fit_never_reaches_the_user(wrap_python: Run) ->
     assert run.record["high"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["(dense, sparse)", "(sparse, dense)"])
 def test_a_sparse_product_is_not_taken_for_a_dense_one_of_its_shape(wrap_python: Run, order: str) -> None:
     run = wrap_python(
@@ -303,6 +307,7 @@ def test_a_sparse_product_is_not_taken_for_a_dense_one_of_its_shape(wrap_python:
     assert run.record["high"] is None
 
 
+@pytest.mark.slow
 def test_a_captured_graph_counts_neither_its_capture_nor_its_replays(wrap_python: Run) -> None:
     """On a stand-in for torch.cuda.CUDAGraph: on a real GPU this is not yet measured."""
     run = wrap_python(
@@ -355,6 +360,7 @@ def test_triton_kernels_are_named(wrap_python: Run) -> None:
     }
 
 
+@pytest.mark.slow
 def test_an_extension_that_launches_its_own_kernels_is_named(wrap_python: Run, tmp_path: Path) -> None:
     (tmp_path / "flash_attn_2_cuda.py").write_text("")
     run = wrap_python("import torch, flash_attn_2_cuda\ntorch.ones(2, 2) @ torch.ones(2, 2)")

@@ -250,6 +250,7 @@ def test_p5_every_micro_step_counts_without_a_hook_of_the_trainer(blocks: dict[s
     assert blocks["accumulated"]["flops"] == 3 * (2 * N * D * D + 2 * N * D * D)
 
 
+@pytest.mark.slow
 def test_p6_ranks_count_their_own_part_and_never_wait_for_each_other(wrap_python: Run) -> None:
     """A product split over two ranks counts once; one rank works longer than the other, and nobody hangs."""
     run = wrap_python(

@@ -197,9 +197,9 @@ def kill_many(folder: Path, tmp_path: Path, seeds: range) -> list[Killed]:
 
 
 @pytest.mark.slow
-def test_three_hundred_kills(folder: Path, tmp_path: Path) -> None:
-    several = kill_many(folder, tmp_path, range(1000, 1300))
+def test_a_hundred_and_fifty_kills(folder: Path, tmp_path: Path) -> None:
+    several = kill_many(folder, tmp_path, range(1000, 1150))
     assert {killed.victim for killed in several if killed.died} == {"program", "one of several", "ftprof", "both"}
     bounded = [r for killed in several for r in killed.records.values() if not r["complete"] and r["high"] is not None]
     # Two of each on a fast machine, but where ftprof was killed; on a slow one many die before their context is known.
-    assert len(bounded) > 150
+    assert len(bounded) > 75

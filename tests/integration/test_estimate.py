@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +15,8 @@ from typing import Any
 
 import pytest
 from conftest import FTPROF, Wrapped, clean_environment, ftprof
+
+from ftprof.cli import main
 
 FINETUNE = Path(__file__).with_name("finetune_of_config.py")
 Run = Callable[..., Wrapped]
@@ -82,11 +87,29 @@ socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.c
 """
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a command printed, and its exit code."""
+
+    code: Any
+    out: str
+    err: str
+
+
+def estimate_here(config: Path, *options: str) -> Answer:
+    """The command, in this process: to import torch, transformers and peft anew for each takes most of its time."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+        warnings.simplefilter("default")  # as in a process of its own
+        with pytest.raises(SystemExit) as ended:
+            main(["estimate", str(config), *options])
+    return Answer(ended.value.code, out.getvalue(), err.getvalue())
+
+
 def estimated(config: Path, *options: str) -> dict[str, Any]:
-    done = ftprof("estimate", str(config), *options, "--json")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return dict(json.loads(done.stdout))
+    answer = estimate_here(config, *options, "--json")
+    assert (answer.code, answer.err) == (0, "")
+    return dict(json.loads(answer.out))
 
 
 def written(folder: Path, config: dict[str, Any]) -> Path:
@@ -186,10 +209,10 @@ ERRORS = {
 @pytest.mark.parametrize("name", ERRORS)
 def test_an_error_is_one_line(tmp_path: Path, name: str) -> None:
     config, options, code, says = ERRORS[name]
-    done = ftprof("estimate", str(written(tmp_path, config)), "--sequence-length", "16", "--tokens", "64", *options)
-    assert (done.returncode, done.stdout) == (code, "")
-    assert says in done.stderr
-    assert done.stderr.count("\n") == 1
+    done = estimate_here(written(tmp_path, config), "--sequence-length", "16", "--tokens", "64", *options)
+    assert (done.code, done.out) == (code, "")
+    assert says in done.err
+    assert done.err.count("\n") == 1
 
 
 def test_it_needs_no_network(tmp_path: Path) -> None:

@@ -468,7 +468,7 @@ def test_a_journal_that_somebody_else_changes(standins: Standins, outputs: Outpu
     assert (done.record["complete"], done.record["high"]) == (False, None)
 
 
-LONGER = ("--kernels", "gemm:1600", "--seconds", "0.8", "--print")
+LONGER = ("--kernels", "gemm:4000", "--seconds", "2", "--print")  # still there when a busy machine gets to it
 
 
 @pytest.mark.parametrize("rollup", ["4096", "10"])
@@ -483,7 +483,7 @@ def test_a_disk_that_is_full(standins: Standins, again: bool, rollup: str) -> No
             resource.prlimit(program, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         out, err = wrap.communicate(timeout=60)
     done = CountedRun(wrap.returncode, out, err, standins.work / "record.json", standins.work / "record.run", standins)
-    assert (done.code, done.out, done.err) == (0, "thread 0: gemm 1600\ndone\n", "")
+    assert (done.code, done.out, done.err) == (0, "thread 0: gemm 4000\ndone\n", "")
     assert f"process {program}: the counters meter cannot write its journal" in done.reasons
     assert done.record["complete"] is False
     assert (f"process {program} on" in done.reasons) is not again  # its journal has an end
@@ -495,7 +495,7 @@ def test_a_disk_that_is_full_for_ftprof_itself(standins: Standins) -> None:
     with running(standins, *LONGER) as wrap:
         resource.prlimit(wrap.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         out, err = wrap.communicate(timeout=60)
-    assert (wrap.returncode, out) == (0, "thread 0: gemm 1600\ndone\n")
+    assert (wrap.returncode, out) == (0, "thread 0: gemm 4000\ndone\n")
     assert err.startswith("ftprof: no record could be written: [Errno 27] ")
     assert err.endswith(f"; the journals are in {standins.work / 'record.run'}\n")
     merged = standins.work / "merged.json"

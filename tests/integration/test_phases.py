@@ -219,6 +219,7 @@ def test_marks_without_any_count_do_nothing() -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_phase_in_count_and_in_a_forked_child(wrap_python: Callable[..., Any]) -> None:
     program = """
 import os
@@ -241,6 +242,7 @@ print(run.record.by_phase)
     assert phases(run.record) == {"evaluate": 2 * (3**3 + 5**3), "train": 16}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["torch.cuda.nvtx", "nvtx"])
 def test_nvtx_ranges_that_name_a_phase(wrap_python: Callable[..., Any], package: str) -> None:
     """torch's own ranges need a GPU build: its C functions are stood in for, what calls them is torch's."""
