@@ -329,6 +329,24 @@ def test_a_run_where_nothing_could_be_counted_is_undetermined(wrap_python: Run) 
         assert reason in run.err
 
 
+@pytest.mark.parametrize("uuid", [{}, {"uuid": "4e1c"}], ids=["torch 2.4", "later"])
+def test_a_gpu_is_named_as_far_as_torch_knows_it(wrap_python: Run, uuid: dict[str, str]) -> None:
+    """On a stand-in for what torch tells of a GPU: torch 2.4 does not tell its UUID."""
+    run = wrap_python(
+        f"""
+        import sys, types, torch
+        properties = types.SimpleNamespace(name="A GPU", major=9, minor=0, **{uuid})
+        torch.cuda.get_device_properties = lambda device: properties
+        counter = sys.modules["_ftprof_hook"]._meter.counter
+        counter._enter(counter._local.tally, (("aten.mm", "bf16", "cuda:0"), 16))
+        """
+    )
+    assert (run.flops, run.record["complete"]) == (16, True), run.record["reasons"]
+    described = {"device": "cuda:0", "name": "A GPU", "capability": "9.0"}
+    described |= {name: f"GPU-{value}" for name, value in uuid.items()}
+    assert run.record["processes"][0]["devices"][1:] == [described]
+
+
 @pytest.mark.slow
 def test_ranks_are_named(wrap_python: Run) -> None:
     run = wrap_python(WORK + "work()", env=clean_environment(RANK="3", WORLD_SIZE="8", LOCAL_RANK="1"))

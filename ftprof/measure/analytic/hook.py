@@ -1271,7 +1271,8 @@ class Meter:
             if device.startswith("cuda:"):
                 properties = torch.cuda.get_device_properties(device)
                 described["name"] = properties.name
-                described["uuid"] = f"GPU-{properties.uuid}"
+                if hasattr(properties, "uuid"):  # not in torch 2.4
+                    described["uuid"] = f"GPU-{properties.uuid}"
                 described["capability"] = f"{properties.major}.{properties.minor}"
             new.append(described)
         return new
