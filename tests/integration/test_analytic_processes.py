@@ -347,6 +347,23 @@ def test_a_gpu_is_named_as_far_as_torch_knows_it(wrap_python: Run, uuid: dict[st
     assert run.record["processes"][0]["devices"][1:] == [described]
 
 
+def test_a_gpu_is_named_although_its_first_window_could_not_be_written(wrap_python: Run) -> None:
+    run = wrap_python(
+        """
+        import sys, types, torch
+        properties = types.SimpleNamespace(name="A GPU", major=9, minor=0, uuid="4e1c")
+        torch.cuda.get_device_properties = lambda device: properties
+        meter = sys.modules["_ftprof_hook"]._meter
+        meter.counter._enter(meter.counter._local.tally, (("aten.mm", "bf16", "cuda:0"), 16))
+        meter._journal.write = lambda kind, **content: False  # as on a full disk
+        meter._flush()
+        del meter._journal.write
+        """
+    )
+    assert (run.flops, run.record["complete"]) == (16, True), run.record["reasons"]
+    assert [device["device"] for device in run.record["processes"][0]["devices"]] == ["cpu", "cuda:0"]
+
+
 @pytest.mark.slow
 def test_ranks_are_named(wrap_python: Run) -> None:
     run = wrap_python(WORK + "work()", env=clean_environment(RANK="3", WORLD_SIZE="8", LOCAL_RANK="1"))

@@ -1248,16 +1248,18 @@ class Meter:
         if not new.cells and not new.others:
             return True
         end_us = now_us()
+        devices = self._new_devices(new)
         written = self._open_journal().write(
             "window",
             method="analytic",
             begin_us=self._window_begin_us,
             end_us=end_us,
-            devices=self._new_devices(new),
+            devices=devices,
             **new.to_json(),
         )
         if written:
             self._written, self._window_begin_us = totals, end_us
+            self._devices.update(described["device"] for described in devices)
         return written
 
     def _new_devices(self, counted: Totals) -> list[dict[str, str]]:
@@ -1266,7 +1268,6 @@ class Meter:
 
         new = []
         for device in sorted({cell[2] for cell in counted.cells} - self._devices):
-            self._devices.add(device)
             described = {"device": device, "name": ""}
             if device.startswith("cuda:"):
                 properties = torch.cuda.get_device_properties(device)
