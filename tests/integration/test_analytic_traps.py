@@ -334,6 +334,29 @@ def test_a_captured_graph_counts_neither_its_capture_nor_its_replays(wrap_python
     assert run.record["high"] is None
 
 
+@pytest.mark.parametrize("end", ["graph.capture_end()", "graph.capture_end_pre(); graph.capture_end_post()"])
+def test_a_capture_that_ends_in_two_steps_is_over_after_the_first(wrap_python: Run, end: str) -> None:
+    """As torch 2.14's graphs do, on a stand-in for them."""
+    run = wrap_python(
+        f"""
+        import sys, torch
+        hook = sys.modules["_ftprof_hook"]
+        class Graph:
+            def capture_begin(self): pass
+            def capture_end_pre(self): print("pre")
+            def capture_end_post(self): print("post")
+            def capture_end(self): self.capture_end_pre(); self.capture_end_post()
+            def replay(self): pass
+        hook.watch_cuda_graphs(Graph, hook._meter.counter)
+        a = torch.ones(4, 4); a @ a
+        graph = Graph(); graph.capture_begin(); a @ a; {end}
+        a @ a
+        """
+    )
+    assert run.out.split() == ["pre", "post"]
+    assert run.flops == 2 * 2 * 4**3
+
+
 def test_triton_kernels_are_named(wrap_python: Run) -> None:
     """On stand-ins for Triton's and Inductor's launchers, which need a GPU: there it is not yet measured."""
     run = wrap_python(

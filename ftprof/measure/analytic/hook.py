@@ -990,7 +990,9 @@ def watch_triton(module: ModuleType, note: Callable[[Other], None]) -> None:
 
 def watch_cuda_graphs(graph: Any, counter: OperatorCounter) -> None:
     """Operators of a graph's capture do not run, those of its replays are not seen: neither is counted."""
-    begin, end, replay = graph.capture_begin, graph.capture_end, graph.replay
+    # torch 2.14 ends a capture in two steps, which may also be called one by one; capture_end calls both.
+    last = "capture_end_pre" if hasattr(graph, "capture_end_pre") else "capture_end"
+    begin, end, replay = graph.capture_begin, getattr(graph, last), graph.replay
 
     def began(self: Any, *args: Any, **kwargs: Any) -> Any:
         out = begin(self, *args, **kwargs)
@@ -1005,7 +1007,8 @@ def watch_cuda_graphs(graph: Any, counter: OperatorCounter) -> None:
         counter.note(("cuda graph", "torch.cuda.CUDAGraph.replay"))
         return replay(self, *args, **kwargs)
 
-    graph.capture_begin, graph.capture_end, graph.replay = began, ended, replayed
+    graph.capture_begin, graph.replay = began, replayed
+    setattr(graph, last, ended)
 
 
 # ---------------------------------------------------------------- what the injection library cannot see
