@@ -217,7 +217,8 @@ def test_operators_that_take_a_number_for_a_tensor_are_named_with_their_calls(wr
         x = torch.ones(4, 4, requires_grad=True); torch.ones(2, 2) @ torch.ones(2, 2)
         for factor in (2.5, 2.5, 3, True, 1 + 2j, float("nan"), -0.0, 0.0): (x.detach() * factor)
         for d in (torch.int8, torch.bfloat16, torch.bool):
-            print([(torch.ones(3, dtype=d) * n).dtype for n in (3, 2.5, 1j)])
+            numbers = (3, 2.5) if d == torch.bfloat16 else (3, 2.5, 1j)  # torch 2.14 lacks a kernel for 1j
+            print([(torch.ones(3, dtype=d) * n).dtype for n in numbers])
         print(torch.ones(1) / (torch.ones(1) * -0.0), torch.ones(1) / (torch.ones(1) * 0.0))
         with torch.autograd.graph.save_on_cpu(): (x * 7.25 * x).sum().backward()
         (2 ** x).sum().backward(); print(x.grad[0, 0].item())
@@ -233,10 +234,10 @@ def test_operators_that_take_a_number_for_a_tensor_are_named_with_their_calls(wr
     bare = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, env=clean_environment()
     )
-    assert (run.code, run.out) == (bare.returncode, bare.stdout), run.err
+    assert (run.code, run.out) == (bare.returncode, bare.stdout) == (0, run.out), run.err
     named = run.not_counted()
     assert run.record["not_watched"] == []
-    assert int(named["aten::mul.Tensor"]["calls"]) >= 8 + 9 + 2
+    assert int(named["aten::mul.Tensor"]["calls"]) >= 8 + 8 + 2
     assert int(named["aten::sub.Tensor"]["calls"]) >= 1
     assert named["aten::_foreach_mul.Scalar"]["calls"] == "1"
     assert run.record["high"] == run.record["flops"]
