@@ -882,7 +882,7 @@ _TORCHS_OWN_ERRORS = (RuntimeError, TypeError, ValueError, IndexError)
 _UNKNOWN: Any = object()
 _NUMBERS = frozenset((bool, int, float, complex))
 _PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float64": "fp64", "complex32": "fp16",
-               "complex64": "fp32", "complex128": "fp64"}  # fmt: skip
+               "bcomplex32": "bf16", "complex64": "fp32", "complex128": "fp64"}  # fmt: skip
 
 
 def precision_of(dtype: str) -> str:
