@@ -898,7 +898,7 @@ def precision_of(dtype: str) -> str:
 
 
 _FUSED_PRODUCT = re.compile(r"_(?:b|add|badd)?mm_|_(?:add)?mv_|_v?dot_")  # in the name of a generated loop
-_TEMPLATE = re.compile(r"micro_gemm|MicroGemm|flex_attention|flash_attention")  # in the source of such a kernel
+_TEMPLATE = re.compile(r"micro_gemm|MicroGemm|flex_attention|flash_attention|cpublas::")  # in its source
 
 
 def watch_inductor(module: ModuleType, note: Callable[[Other], None]) -> None:
