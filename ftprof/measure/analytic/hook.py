@@ -988,10 +988,14 @@ def watch_triton(module: ModuleType, note: Callable[[Other], None]) -> None:
     module.JITFunction.run = counted
 
 
+def end_of_capture(graph: Any) -> str:
+    """The method that ends a capture. torch 2.14 has two steps, which may also be called one by one."""
+    return "capture_end_pre" if hasattr(graph, "capture_end_pre") else "capture_end"  # which calls both
+
+
 def watch_cuda_graphs(graph: Any, counter: OperatorCounter) -> None:
     """Operators of a graph's capture do not run, those of its replays are not seen: neither is counted."""
-    # torch 2.14 ends a capture in two steps, which may also be called one by one; capture_end calls both.
-    last = "capture_end_pre" if hasattr(graph, "capture_end_pre") else "capture_end"
+    last = end_of_capture(graph)
     begin, end, replay = graph.capture_begin, getattr(graph, last), graph.replay
 
     def began(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -1027,14 +1031,15 @@ def tell_injection_library(what: str, *arguments: Any) -> None:
 
 def announce_captures(graph: Any) -> None:
     """Tell of stream captures, during which no window of patched code may be open."""
-    begin, end = graph.capture_begin, graph.capture_end
+    last = end_of_capture(graph)
+    begin, end = graph.capture_begin, getattr(graph, last)
 
     def began(self: Any, *args: Any, **kwargs: Any) -> Any:
         tell_injection_library("capture_begins")
         try:
             return begin(self, *args, **kwargs)
         except BaseException:
-            tell_injection_library("capture_ends")  # nothing is captured: ``capture_end`` will not come
+            tell_injection_library("capture_ends")  # nothing is captured: its end will not come
             raise
 
     def ended(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -1043,7 +1048,8 @@ def announce_captures(graph: Any) -> None:
         finally:
             tell_injection_library("capture_ends")
 
-    graph.capture_begin, graph.capture_end = began, ended
+    graph.capture_begin = began
+    setattr(graph, last, ended)
     # Read when the driver loads the library. A child has another number, and announces its own.
     os.environ["FTPROF_CAPTURES_ANNOUNCED"] = str(os.getpid())
 
