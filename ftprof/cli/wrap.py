@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ftprof.measure.unhooked import UnhookedProcesses
 
 _METHODS = click.Choice(METHOD_NAMES)
+_LOOK_S, _SECOND_S = 0.25, 1.0  # between looks for processes without the hook, and between all other ones
 _LONGEST_NAME = 200  # of 255 bytes; the run directory's name is a little longer
 
 
@@ -120,7 +121,7 @@ def command(
 
     if run.methods.fallback:
         _say(f"ftprof: no hardware counters: {run.methods.fallback}; counting by {run.methods.label} instead")
-    if "FTPROF_RUN_DIR" in os.environ:
+    if os.environ.get("FTPROF_RUN_DIR"):
         _say("ftprof: this run is inside another one, whose record will say that it does not hold these processes")
         report_problem(f"it wrapped a run of its own (record {where}), whose processes are not in this one")
 
@@ -183,9 +184,9 @@ def _run(run: Run, command_line: Sequence[str], choice: PolicyChoice, quiet: boo
         raise FtprofError(str(error), error.exit_code) from error
     sampler = _sampler(run, child.pid)
     unhooked = _unhooked(run, child.pid)
-    watcher = _Watchers([live or _Nothing(), run, *(w for w in (unhooked, sampler) if w)], run.note_problem)
+    watcher = _Watchers([live or _Nothing(), run, *([sampler] if sampler else [])], unhooked, run.note_problem)
     try:
-        exit_code = child.wait(watcher)
+        exit_code = child.wait(watcher, _LOOK_S)
     finally:
         watcher.suspended()
     try:
@@ -294,23 +295,35 @@ def _unhooked(run: Run, command_pid: int) -> UnhookedProcesses | None:
 class _Watchers:
     """Several of them as one. One that fails is left out from then on, and named: the command goes on."""
 
-    def __init__(self, watchers: Sequence[Any], note: Callable[[str], None]) -> None:
+    def __init__(self, watchers: Sequence[Any], often: Any, note: Callable[[str], None]) -> None:
+        """``often`` is called at each tick, the others every second."""
         self._watchers = list(watchers)
+        self._often = [often] if often is not None else []
         self._note = note
+        self._next_second = time.monotonic() + _SECOND_S
 
     def tick(self) -> None:
-        for watcher in list(self._watchers):
-            self._tick(watcher)
+        self._tick(self._often)
+        if time.monotonic() >= self._next_second:
+            self._next_second = time.monotonic() + _SECOND_S
+            self._tick(self._watchers)
 
-    def _tick(self, watcher: Any) -> None:
+    def _tick(self, watchers: list[Any]) -> None:
+        for watcher in list(watchers):
+            if (why := self._failure(watcher)) is not None:
+                watchers.remove(watcher)
+                self._note(f"{type(watcher).__name__} failed while the command ran: {why}")
+
+    @staticmethod
+    def _failure(watcher: Any) -> str | None:
         try:
             watcher.tick()
         except Exception as error:
-            self._watchers.remove(watcher)
-            self._note(f"{type(watcher).__name__} failed while the command ran: {type(error).__name__}: {error}")
+            return f"{type(error).__name__}: {error}"
+        return None
 
     def suspended(self) -> None:
-        for watcher in self._watchers:
+        for watcher in [*self._watchers, *self._often]:
             if hasattr(watcher, "suspended"):
                 watcher.suspended()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -32,7 +33,7 @@ class Watcher(Protocol):
     """What goes on beside the command."""
 
     def tick(self) -> None:
-        """Called about once a second while the command runs."""
+        """Called now and then while the command runs."""
 
     def suspended(self) -> None:
         """Called before ftprof stops itself, since its command was stopped from the terminal."""
@@ -82,14 +83,16 @@ class Child:
                 EXIT_NOT_FOUND if missing else EXIT_NOT_EXECUTABLE,
             ) from error
 
-    def wait(self, watcher: Watcher, interval_s: float = 1.0) -> int:
+    def wait(self, watcher: Watcher, interval_s: float) -> int:
         """Wait for the command's end and return its exit code, 128 + n if signal n killed it."""
         stop_asked = False
+        next_tick = time.monotonic() + interval_s
         while True:
-            received = signal.sigtimedwait(self._waited_for, interval_s)
-            if received is None:
+            received = signal.sigtimedwait(self._waited_for, max(next_tick - time.monotonic(), 0))
+            if time.monotonic() >= next_tick:  # also where signals come all the time
                 watcher.tick()
-            elif received.si_signo != signal.SIGCHLD:
+                next_tick = time.monotonic() + interval_s
+            if received is not None and received.si_signo != signal.SIGCHLD:
                 if received.si_code != _SENT_BY_KERNEL:
                     self._send(received.si_signo)
                 stop_asked = stop_asked or received.si_signo == signal.SIGTSTP

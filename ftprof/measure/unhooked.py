@@ -6,16 +6,18 @@ environment of its own), and ``python -I``, ``-E`` and ``-S`` do not read them. 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ftprof.measure.analytic.environment import BOOTSTRAP
 from ftprof.measure.run_processes import process_status
 from ftprof.record.run_files import FAILURES
 
-_SHORTEST_PAUSE_S = 0.5
+_SHORTEST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 15.0
 _SHARE = 300  # of the time, for looking: a few milliseconds a second on one core, beside the command
 _TORCH = re.compile(rb"/libtorch(_cpu)?\.so")
@@ -71,20 +73,28 @@ class UnhookedProcesses:
 
     def _descendants(self) -> list[_Process]:
         """The command's process and all that it started, those excepted whose parents have ended."""
-        begun: dict[int, int] = {}
-        children: dict[int, list[int]] = {}
-        for entry in self._proc.iterdir():
-            status = process_status(int(entry.name), self._proc) if entry.name.isdecimal() else None
-            if status is not None:
-                begun[int(entry.name)] = status.start_ticks
-                children.setdefault(status.parent, []).append(int(entry.name))
+        children = _children_by_task if self._tells_children() else self._children_by_all()
         found, waiting = [], [self._command_pid]
         while waiting:
             pid = waiting.pop()
-            if pid in begun:
-                found.append((pid, begun[pid]))
-                waiting += children.get(pid, [])
+            status = process_status(pid, self._proc)
+            if status is not None:
+                found.append((pid, status.start_ticks))
+                waiting += children(self._proc / str(pid))
         return found
+
+    def _tells_children(self) -> bool:
+        """Whether this kernel does (CONFIG_PROC_CHILDREN): then what else runs on the machine costs nothing."""
+        pid = str(self._command_pid)
+        return (self._proc / pid / "task" / pid / "children").exists()
+
+    def _children_by_all(self) -> Callable[[Path], list[int]]:
+        children: dict[str, list[int]] = {}
+        for entry in self._proc.iterdir():
+            status = process_status(int(entry.name), self._proc) if entry.name.isdecimal() else None
+            if status is not None:
+                children.setdefault(str(status.parent), []).append(int(entry.name))
+        return lambda folder: children.get(folder.name, [])
 
     def _examine(self, process: _Process) -> None:
         folder = self._proc / str(process[0])
@@ -138,3 +148,12 @@ def _is_isolated(arguments: list[bytes]) -> bool:
         if _ISOLATING.match(argument):
             return True
     return False
+
+
+def _children_by_task(folder: Path) -> list[int]:
+    """A child is that of the thread that started it."""
+    found = []
+    with contextlib.suppress(OSError):  # it has just ended
+        for task in (folder / "task").iterdir():
+            found += [int(pid) for pid in (task / "children").read_bytes().split()]
+    return found

@@ -160,7 +160,7 @@ def parse_journal(path: Path, content: bytes) -> Journal | None:
                 journal = _begin(path, line)
             else:
                 _enter(journal, line)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BrokenJournal(
                 path,
                 number,
@@ -180,7 +180,7 @@ def _verified(path: Path, lines: list[bytes]) -> Iterator[tuple[dict[str, Any], 
             line = json.loads(text.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             raise _broken(path, number, "it is no JSON") from error
-        if not isinstance(line, dict) or line.get("kind") not in _KINDS:
+        if not isinstance(line, dict) or not isinstance(line.get("kind"), str) or line["kind"] not in _KINDS:
             raise _broken(path, number, "it is no line of a journal")
         if line.get("previous") != previous:
             raise _broken(path, number, "it does not follow the line before it")

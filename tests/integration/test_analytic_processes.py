@@ -177,6 +177,22 @@ if len(sys.argv) < 3:
     assert run.record["complete"] is True
 
 
+def test_exec_of_another_program_is_an_end(wrap_python: Run) -> None:
+    """Also one that fails: the process goes on, and has an end of its own."""
+    run = wrap_python(
+        WORK
+        + """
+import os
+work()
+try: os.execv("/nowhere", ["nowhere"])
+except FileNotFoundError: work()
+os.execv("/bin/sh", ["sh", "-c", "exit 3"])
+"""
+    )
+    assert (run.code, run.flops, run.record["complete"]) == (3, 2 * MM, True), run.record["reasons"]
+    assert run.record["processes"][0]["end"] == "exec"
+
+
 def test_sigterm_leaves_every_closed_window(wrap_python: Run) -> None:
     run = wrap_python(
         WORK
@@ -204,6 +220,93 @@ work(); os.kill(os.getpid(), signal.SIGTERM)
 """
     )
     assert (run.code, run.flops, run.record["complete"]) == (9, MM, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["TimeoutError('late')", "KeyboardInterrupt()", "ValueError('a limit')", "Limit()"])
+def test_what_a_handler_raises_reaches_the_program(wrap_python: Run, kind: str) -> None:
+    """Wherever in the midst of an operator, of the hook's own work or of its journal's the signal comes."""
+    run = wrap_python(
+        WORK
+        + f"""
+import random, signal
+class Limit(Exception): pass
+raised = caught = 0
+def handler(*_):
+    global raised
+    raised += 1
+    raise {kind}
+signal.signal(signal.SIGALRM, handler)
+chance = random.Random(1)
+while raised < 1500:
+    small = torch.ones(16, raised + 1)  # a shape of its own: the formula is asked each time
+    try:
+        before = raised
+        signal.setitimer(signal.ITIMER_REAL, 1e-5 + chance.random() * 1e-3)
+        while raised == before: small @ small.T
+    except BaseException: caught += 1
+print(raised == caught)
+"""
+    )
+    assert (run.code, run.out) == (0, "True\n")
+    assert int(run.record["low"]) > 0
+    assert not any("cannot write its journal" in reason for reason in run.record["reasons"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["TimeoutError", "KeyboardInterrupt"])
+def test_a_handler_that_raises_when_a_line_is_written_breaks_no_chain(wrap_python: Run, kind: str) -> None:
+    run = wrap_python(
+        WORK
+        + f"""
+import os, signal, time
+def handler(*_): raise {kind}
+signal.signal(signal.SIGUSR1, handler)
+write, caught = os.write, 0
+def interrupted(file, data):
+    written = write(file, data)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    return written
+for _ in range(3):
+    time.sleep(1.1)
+    os.write = interrupted
+    try: work()
+    except {kind}: caught += 1
+    os.write = write
+print(caught)
+"""
+    )
+    assert (run.code, run.out) == (0, "3\n")
+    assert (run.flops, run.record["complete"], run.record["high"]) == (3 * MM, True, str(3 * MM))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_a_program_without_streams_writes_into_no_file_of_ours(wrap: Run, tmp_path: Path, closed: str) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        WORK + "import os, pathlib\nwork()\ntry: os.write(2, b'mine\\n')\n"
+        "except OSError as error: pathlib.Path('said').write_text(str(error.errno))\n"
+    )
+    run = wrap(["sh", "-c", f'exec "$0" "$1" {closed}', sys.executable, str(program)])
+    assert run.code == 0
+    assert (tmp_path / "said").read_text() == "9"
+    assert (run.flops, run.record["complete"]) == (MM, True), run.record["reasons"]
+
+
+@pytest.mark.slow
+def test_numbers_that_are_equal_and_not_the_same(wrap_python: Run) -> None:
+    """Their signs of zero decide on which side of a branch cut a result lies."""
+    program = """
+import torch
+z = torch.full((1,), complex(0.0, -0.0), dtype=torch.complex128)
+for number in (complex(-1, 0.0), complex(-1, -0.0), complex(0.0, 1), complex(-0.0, 1), complex(-1, 0.0)):
+    print((z + number).log().imag.item(), (z * number).log().imag.item())
+one = torch.ones(1)
+print([(one / number).item() for number in (0.0, -0.0, 0, True, 2, 2.0)])
+"""
+    bare = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert wrap_python(program).out == bare.stdout
 
 
 def test_work_after_the_end_is_counted_too(wrap_python: Run) -> None:
@@ -480,13 +583,31 @@ if len(sys.argv) == 1:
     subprocess.run([*{how!r}, __file__, "again"], check=True)
 else:
     import time
-    for _ in range(20): work(); time.sleep(0.1)
+    work(); time.sleep(1)
 """
     )
     assert (run.record["complete"], run.record["high"], run.record["low"]) == (False, None, str(MM))
     assert [
         reason for reason in run.record["reasons"] if ") used torch and was not counted" in reason and why in reason
     ]
+
+
+@pytest.mark.slow
+def test_signals_all_the_time_keep_nobody_from_looking(wrap_python: Run) -> None:
+    run = wrap_python(
+        WORK
+        + """
+import os, signal, subprocess, sys, time
+if len(sys.argv) == 1:
+    work()
+    other = subprocess.Popen(["env", "-i", sys.executable, __file__, "again"])
+    while other.poll() is None:
+        os.kill(os.getppid(), signal.SIGWINCH); time.sleep(0.1)
+else:
+    work(); time.sleep(1)
+"""
+    )
+    assert [reason for reason in run.record["reasons"] if ") used torch and was not counted" in reason]
 
 
 @pytest.mark.slow

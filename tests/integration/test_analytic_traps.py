@@ -199,9 +199,11 @@ def test_operators_without_a_formula_are_named_with_their_calls(wrap_python: Run
         ("torch.linalg.svd(torch.ones(8, 8))", "aten::_linalg_svd", "decomposition"),
         ("torch.linalg.inv(torch.eye(4))", "aten::linalg_inv_ex", "decomposition"),
         ("torch.fft.fft(torch.ones(8))", "aten::_fft_r2c", "fourier"),
+        ("torch.cdist(torch.ones(9, 8), torch.ones(9, 8), p=1)", "aten::_cdist_forward", "distance"),
+        ("torch.pdist(torch.ones(9, 8))", "aten::_pdist_forward", "distance"),
     ],
 )
-def test_decompositions_and_fourier_transforms_leave_the_interval_open(
+def test_decompositions_transforms_and_distances_leave_the_interval_open(
     wrap_python: Run, work: str, operator: str, family: str
 ) -> None:
     run = wrap_python(f"import torch\ntorch.ones(4, 4) @ torch.ones(4, 4)\n{work}")

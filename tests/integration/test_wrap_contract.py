@@ -376,6 +376,13 @@ def test_a_record_that_cannot_be_written_is_no_passed_gate(tmp_path: Path, fail_
     assert "no record could be written" in done.stderr
 
 
+def test_a_run_directory_that_is_named_and_empty_is_none(tmp_path: Path) -> None:
+    done = ftprof("wrap", "-o", "r.json", "--", "true", cwd=tmp_path, env=clean_environment(FTPROF_RUN_DIR=""))
+    assert done.returncode == 0
+    assert "inside another one" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".journal"] == []
+
+
 def test_a_journal_that_is_deleted_is_missed(tmp_path: Path) -> None:
     """What it counted is then in no sum: the record made anew must not pass for the whole."""
     folder, record = tmp_path / "run", tmp_path / "record.json"

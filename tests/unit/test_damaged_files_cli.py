@@ -61,6 +61,7 @@ def test_a_damaged_journal(folder: Path, seed: int, capsys: pytest.CaptureFixtur
         assert (content["complete"], content["low"]) == (True, "300") or content["high"] is None
     else:
         assert (code, out, len(err.splitlines())) == (1, "", 1)
+        assert "unexpected" not in err
         assert not merged.exists()
 
 
@@ -76,6 +77,7 @@ def test_a_damaged_record(folder: Path, seed: int, command: str, capsys: pytest.
     else:
         assert (code, out, len(err.splitlines())) == (1, "", 1)
         assert "Traceback" not in err
+        assert "unexpected" not in err
 
 
 def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

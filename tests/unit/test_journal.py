@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,23 @@ def test_a_line_of_a_wrong_kind_is_an_error(tmp_path: Path, kind: str) -> None:
     journal.write(kind, **HEADER)
     with pytest.raises(UntrustedInput, match="line 2"):
         read_journal(Path(journal.path))
+
+
+@pytest.mark.parametrize("value", [None, 7, [], ["window"], {}, True])
+@pytest.mark.parametrize("key", ["kind", "counts", "uncounted", "devices", "begin_us", "end_us", "a row", "previous"])
+def test_a_forged_line_whose_hash_fits_is_an_error(tmp_path: Path, key: str, value: Any) -> None:
+    """Whatever stands where something else should: one who can write a line can hash it too."""
+    path = write(tmp_path, [], end=False)
+    (header,) = path.read_bytes().splitlines(keepends=True)
+    line = {"kind": "window", "previous": json.loads(header)["hash"], **window(5)}
+    line |= {"counts": [value]} if key == "a row" else {key: value}
+    line["hash"] = hashlib.sha256(canonical(line)).hexdigest()
+    path.write_bytes(header + canonical(line) + b"\n")
+    if (value == [] and key in ("counts", "uncounted", "devices")) or (value == 7 and key.endswith("_us")):
+        assert read_journal(path) is not None
+        return
+    with pytest.raises(UntrustedInput, match="line 2"):
+        read_journal(path)
 
 
 def test_lines_left_out_swapped_or_of_another_journal_break_the_chain(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ This one file needs only the standard library and torch, since it also runs wher
 ``bootstrap`` folder beside it is first on PYTHONPATH and loads it into every Python process of a run. When torch
 is imported, each operator that does work gets a kernel for the dispatch key BackendSelect, below autograd and
 above every backend. The kernel calls the next one, looks the operator's shapes up, and adds what the formula
-gives. Nothing that it does may raise into the operator that it watches.
+gives. Nothing that it does may raise into the operator that it watches; what the program's own signal handlers raise
+in its midst goes on to the program.
 
 What it writes is a journal (ftprof/record/journal.py reads it): JSON lines, each with the hash of the one before.
 """
@@ -137,6 +138,7 @@ _FAMILIES = (
         "decomposition",
         re.compile(r"^_?(?:linalg_(?!vector_norm|cross|diagonal)|cholesky|geqrf|orm?qr|orgqr|triangular_s)"),
     ),
+    ("distance", re.compile(r"^_?[cp]dist(?:_|$)")),
     ("fourier", re.compile(r"^_?fft_(?!fftfreq|rfftfreq|fftshift|ifftshift)")),
 )
 _NOT_A_FAMILY = re.compile(
@@ -231,11 +233,12 @@ class _NumberTensors:
 
     def of(self, number: Any) -> Any:
         """The tensor that stands for ``number``, which nobody may write to."""
-        key = (type(number), number)
+        # A complex number's parts have signs that equality does not see, and branch cuts do: by its text.
+        key = (type(number), repr(number) if type(number) is complex else number)
         found = self._known.get(key)
         if found is None:
             found = self._make(number)
-            if number != 0 and number == number:  # -0.0 equals 0.0, and nan nothing
+            if number == number and (number != 0 or type(number) is complex):  # -0.0 equals 0.0, and nan nothing
                 if len(self._known) >= _KNOWN_NUMBERS:
                     self._known.clear()
                 self._known[key] = found
@@ -603,6 +606,46 @@ class Totals:
         return new
 
 
+def from_outside(problem: BaseException) -> bool:
+    """Whether the program raised this in the midst of our code: a signal handler of its own, or another thread.
+
+    Such an exception is the program's, and goes on to it. ``problem`` was caught in this file.
+    """
+    # The names that ``signal`` gives to numbers take longer than all else here.
+    import _signal  # type: ignore[import-not-found]
+
+    kind = type(problem)
+    if not isinstance(problem, Exception) or kind.__module__.partition(".")[0] not in ("builtins", "json", "torch"):
+        return True
+    if isinstance(problem, TimeoutError) and problem.errno is None:
+        return True  # no file system's
+    handlers = {_code_of(_signal.getsignal(number)) for number in _signal.valid_signals()} - {None}
+    trace = problem.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code in handlers or not _is_called_from_here(code.co_filename):
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _is_called_from_here(source: str) -> bool:
+    """Whether this file's functions call what is in that source: Python's own and torch's."""
+    torch = getattr(sys.modules.get("torch"), "__file__", None)
+    if source == __file__ or source.startswith("<") or (torch and source.startswith(os.path.dirname(torch) + os.sep)):
+        return True
+    return source.startswith(os.path.dirname(os.__file__) + os.sep) and f"-packages{os.sep}" not in source
+
+
+def _code_of(handler: Any) -> Any:
+    """The code that a signal handler runs, as far as it is in Python."""
+    handler = getattr(handler, "func", handler)  # functools.partial
+    handler = getattr(handler, "__func__", handler)  # a method
+    if not hasattr(handler, "__code__"):
+        handler = vars(type(handler)).get("__call__")
+    return getattr(handler, "__code__", None)
+
+
 class OperatorCounter:
     """Counts operators through kernels that it registers for BackendSelect.
 
@@ -641,7 +684,10 @@ class OperatorCounter:
                 self._seen.add(name)
                 try:
                     self._watch(name)
-                except (AttributeError, RuntimeError, TypeError):
+                except (AttributeError, RuntimeError, TypeError) as problem:
+                    if from_outside(problem):
+                        self._seen.discard(name)
+                        raise
                     # It cannot be looked up or takes no kernel of ours: it runs as before, and is named.
                     self.unwatched.add(name)
 
@@ -687,11 +733,10 @@ class OperatorCounter:
             tally.inside = True
             try:
                 out = call(keyset & below, *args, **kwargs)
-            except _TORCHS_OWN_ERRORS:
-                raise
-            except BaseException:
+            except BaseException as problem:
                 # From outside, such as Ctrl-C: whether the operator had run is not known.
-                tally.note(("interrupted", operator))
+                if not isinstance(problem, _TORCHS_OWN_ERRORS) or from_outside(problem):
+                    tally.note(("interrupted", operator))
                 raise
             finally:
                 tally.inside = False
@@ -702,12 +747,16 @@ class OperatorCounter:
                     if len(known) >= _KNOWN_SHAPES:
                         known.clear()  # lengths that never recur must not fill the memory
                     found = known[key] = self._apply(operator, formula, args, kwargs, out)
-            except Exception:
+                if found is not None:
+                    self._enter(tally, found)
+            except BaseException as problem:
                 # Whatever went wrong here, the user's call has its result; the operator is named. Tracing with sizes
                 # that are symbols comes here too, since these cannot be looked up, and is no work.
-                found = ("formula", operator) if self._moves_numbers(args) else None
-            if found is not None:
-                self._enter(tally, found)
+                if from_outside(problem):
+                    tally.note(("interrupted", operator))
+                    raise
+                if self._moves_numbers(args):
+                    tally.note(("formula", operator))
             if monotonic() >= self.deadline:
                 self._tick()
             return out
@@ -812,7 +861,9 @@ class OperatorCounter:
             return ("integer", operator)
         try:
             flops = int(formula(*args, **kwargs, out_val=out))
-        except Exception:
+        except Exception as problem:
+            if from_outside(problem):
+                raise
             return ("formula", operator)  # it does not fit this call: named, and the interval stays open
         if numeric.dtype.is_complex:
             flops *= 4  # a complex multiply-add is four real ones
@@ -1025,8 +1076,10 @@ def tell_injection_library(what: str, *arguments: Any) -> None:
     try:
         library = ctypes.CDLL(os.environ["CUDA_INJECTION64_PATH"], mode=os.RTLD_NOLOAD | os.RTLD_NOW)
         getattr(library, f"ftprof_inject_{what}")(*arguments)
-    except (AttributeError, KeyError, OSError):
-        pass  # no CUDA here so far, or another tool's library
+    except (AttributeError, KeyError, OSError) as problem:
+        if from_outside(problem):
+            raise
+        # Else there is no CUDA here so far, or another tool's library.
 
 
 def announce_captures(graph: Any) -> None:
@@ -1088,6 +1141,19 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
+def open_high(path: str, flags: int, mode: int = 0o644) -> int:
+    """Open a file under no number that a program without stdin, stdout or stderr takes for one of these."""
+    file = os.open(path, flags, mode)
+    if file > 2:
+        return file
+    import fcntl
+
+    try:
+        return fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 64)
+    finally:
+        os.close(file)
+
+
 class Journal:
     """One process's append-only, hash-chained file. A line is written with one call, so only a last one tears."""
 
@@ -1095,10 +1161,11 @@ class Journal:
         name = "{host}-{boot:.8}-{pid}-{start_ticks}".format(**identity) + f"{suffix}.journal"
         self.path = os.path.join(folder, re.sub(r"[^A-Za-z0-9._-]", "_", name))
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._file = os.open(self.path, flags, 0o644)
+        self._file = open_high(self.path, flags)
         self._opened = self._now_open()
         self._size = 0
         self._hash = _FIRST_HASH
+        self._under_way: tuple[str, int] | None = None  # of a line that is being written: its hash and length
         self.continues = self._take_up()
 
     def _take_up(self) -> bool:
@@ -1119,37 +1186,66 @@ class Journal:
         """Append a line. False, and the file as it was, where that failed (a full disk)."""
         import hashlib
 
+        self._settle()
         line = {"kind": kind, "previous": self._hash, **content}
         digest = hashlib.sha256(canonical(line)).hexdigest()
         text = canonical({**line, "hash": digest}) + b"\n"
         try:
             self._take_back()
-            if os.write(self._file, text) != len(text):
+            self._under_way = digest, len(text)
+            written = os.write(self._file, text)
+        except OSError as problem:
+            if from_outside(problem):
+                raise
+            written = 0
+        if written != len(text):
+            self._under_way = None
+            if written:
                 self._cut_back()
-                return False
-        except OSError:
             return False
-        self._hash, self._size = digest, self._size + len(text)
+        self._settle()
         return True
+
+    @property
+    def size(self) -> int:
+        """How long the chain is (bytes): of its whole lines."""
+        self._settle()
+        return self._size
+
+    def _settle(self) -> None:
+        """A signal handler may raise between a line and our note of it: the file tells whether it is there."""
+        if self._under_way is None:
+            return
+        digest, length = self._under_way
+        there = os.fstat(self._file).st_size if self._now_open() == self._opened else 0
+        if there == self._size + length:
+            self._hash, self._size = digest, there
+        elif there > self._size:
+            self._cut_back()
+        self._under_way = None
 
     def _now_open(self) -> tuple[int, int] | None:
         try:
             status = os.fstat(self._file)
-        except OSError:
+        except OSError as problem:
+            if from_outside(problem):
+                raise
             return None
         return status.st_dev, status.st_ino
 
     def _take_back(self) -> None:
         """A process may close files that it did not open, and its next one then has our number: never write there."""
         if self._now_open() != self._opened:
-            self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+            self._file = open_high(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
             if self._now_open() != self._opened:
                 raise OSError("the journal is not what it was")
 
     def _cut_back(self) -> None:
         try:
             os.ftruncate(self._file, self._size)
-        except OSError:
+        except OSError as problem:
+            if from_outside(problem):
+                raise
             self._hash = "broken"  # half a line stays: whatever follows must not pass for a whole chain
 
     def close(self) -> None:
@@ -1181,6 +1277,7 @@ class Meter:
         self._pid = os.getpid()
         self._journal: Journal | None = None
         self._written = Totals()
+        self._window: tuple[Totals, int, list[str], int] | None = None  # being written: totals, end, devices, and where
         self._window_begin_us = now_us()
         self._began = time.monotonic()
         self._ended = False
@@ -1195,8 +1292,9 @@ class Meter:
         atexit.register(self._end_at_exit)
         os.register_at_fork(after_in_child=self._after_fork)
         _before(os, "_exit", lambda: self.end("os._exit"))
-        _before(os, "execv", lambda: self._flush())
-        _before(os, "execve", lambda: self._flush())
+        # Where the next program counts too, its first line takes the end back.
+        for name in ("execv", "execve"):
+            _before(os, name, lambda: self.end("exec"), self._go_on)
 
     def _open_journal(self) -> Journal:
         if self._journal is None:
@@ -1218,12 +1316,14 @@ class Meter:
         try:
             self._open_journal()
         except Exception as problem:
+            if from_outside(problem):
+                raise
             self._say_once(problem)
         finally:
             self._lock.release()
 
     def _close_window(self) -> None:
-        """Called from an operator, in any thread, when the window is due. Never waits, never raises."""
+        """Called from an operator, in any thread, when a window is due. Never waits; raises the program's own only."""
         if not self._lock.acquire(blocking=False):
             return
         try:
@@ -1234,6 +1334,8 @@ class Meter:
         except Exception as problem:
             # The counts stay in memory and the next window tries again; if the process is killed, they are lost.
             self.counter.deadline = time.monotonic() + _SHORTEST_WINDOW_S
+            if from_outside(problem):
+                raise
             self._say_once(problem)
         finally:
             self._lock.release()
@@ -1245,20 +1347,25 @@ class Meter:
                 self._failures.say(
                     f"process {self._pid}: the analytic meter cannot write its journal: {problem!r:.200}"
                 )
-            except OSError:
-                pass  # the run directory has gone, and with it the whole record
+            except OSError as error:
+                if from_outside(error):
+                    raise
+                # Else the run directory has gone, and with it the whole record.
 
     def _write_window(self) -> bool:
         """Write what came since the last window. False where that failed, so that something is not on disk."""
         self.counter.watch_operators()  # those of extensions loaded since
         self._note_extensions()
+        self._settle_window()
         totals = self.counter.totals()
         new = totals.since(self._written)
         if not new.cells and not new.others:
             return True
         end_us = now_us()
         devices = self._new_devices(new)
-        written = self._open_journal().write(
+        journal = self._open_journal()
+        self._window = totals, end_us, [described["device"] for described in devices], journal.size
+        written = journal.write(
             "window",
             method="analytic",
             begin_us=self._window_begin_us,
@@ -1266,10 +1373,18 @@ class Meter:
             devices=devices,
             **new.to_json(),
         )
-        if written:
-            self._written, self._window_begin_us = totals, end_us
-            self._devices.update(described["device"] for described in devices)
+        self._settle_window()
         return written
+
+    def _settle_window(self) -> None:
+        """Whether the last window is on disk, the journal tells: an exception may have come in the midst of writing."""
+        if self._window is None or self._journal is None:
+            return
+        totals, end_us, devices, began_at = self._window
+        if self._journal.size > began_at:
+            self._written, self._window_begin_us = totals, end_us
+            self._devices.update(devices)
+        self._window = None
 
     def _new_devices(self, counted: Totals) -> list[dict[str, str]]:
         """The accelerators on which operators were counted for the first time: so they are in use already."""
@@ -1299,6 +1414,8 @@ class Meter:
         try:
             return self._write_window()
         except Exception as problem:
+            if from_outside(problem):
+                raise
             self._say_once(problem)
             return False
         finally:
@@ -1312,6 +1429,10 @@ class Meter:
             self._ended = True
             self.counter.deadline = 0.0  # whatever is still counted is written at once
             self._write_end(reason)
+
+    def _go_on(self) -> None:
+        """The program could not be replaced."""
+        self._ended = False
 
     def _write_end(self, reason: str) -> None:
         if self._journal is not None:
@@ -1333,16 +1454,21 @@ class Meter:
         self.counter.at_first_operator(self._begin_journal)
 
 
-def _before(module: Any, name: str, act: Callable[[], object]) -> None:
-    """Let ``act`` run before a function of ``module``; whatever it raises stays here."""
+def _before(module: Any, name: str, act: Callable[[], object], failed: Callable[[], object] = lambda: None) -> None:
+    """Let ``act`` run before a function of ``module``, and ``failed`` where that raises; what goes wrong stays here."""
     original = getattr(module, name)
 
     def acted(*args: Any, **kwargs: Any) -> Any:
         try:
             act()
-        except Exception:  # the function must run whatever the meter does
-            pass
-        return original(*args, **kwargs)
+        except Exception as problem:  # the function must run whatever the meter does
+            if from_outside(problem):
+                raise
+        try:
+            return original(*args, **kwargs)
+        except BaseException:
+            failed()
+            raise
 
     acted.__name__ = acted.__qualname__ = name
     acted.__doc__ = original.__doc__
@@ -1466,6 +1592,8 @@ class _ImportWatcher:
                 if action is not None:
                     action(module)
             except Exception as problem:
+                if from_outside(problem):
+                    raise
                 report_problem(f"the analytic meter could not start: {problem!r:.300}")
 
         loader.exec_module = loaded
@@ -1481,6 +1609,8 @@ def report_problem(what: str) -> None:
         journal.write("problem", what=what, time_us=now_us())
         journal.close()
     except Exception as problem:
+        if from_outside(problem):
+            raise
         try:
             why = f"process {os.getpid()}: {what}; its journal cannot be written: {problem!r:.200}"
             FailureFile(os.environ["FTPROF_RUN_DIR"]).say(why)
@@ -1496,7 +1626,7 @@ class FailureFile:
 
     def __init__(self, folder: str) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._file = os.open(os.path.join(folder, "failures.txt"), flags, 0o666)
+        self._file = open_high(os.path.join(folder, "failures.txt"), flags, 0o666)
         self._opened = os.fstat(self._file)
 
     def say(self, why: str) -> None:
@@ -1540,6 +1670,8 @@ def watch_for_torch() -> None:
         try:
             begin(partial=True)
         except Exception as problem:
+            if from_outside(problem):
+                raise
             report_problem(f"phases cannot be told apart: {problem!r:.300}")
 
     def note(other: Other) -> None:
