@@ -532,8 +532,8 @@ def journal_size(standins: Standins) -> int:
 FAILING: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "refused": ({"call": "cuptiRangeProfilerEnable", "every": True, "code": 35}, (), "only administrators may read"),
     "busy": (
-        {"call": "cuptiRangeProfilerStart", "every": True, "code": 26, "after_us": MIDDLE_US},
-        ("--kernels", "gemm:2000", "--seconds", "1"),  # longer: windows begin after that on a busy machine too
+        {"call": "cuptiRangeProfilerStart", "every": True, "code": 26, "after_us": MIDDLE_US // 3},
+        (),
         "another profiler holds the counters, such as DCGM",
     ),
     "killed": (None, ("--end", "9"), "the command died of signal 9"),
