@@ -17,7 +17,15 @@ from ftprof.record.elsewhere import with_notes
 from ftprof.record.interval import Interval
 from ftprof.record.journal import Cell, Journal, ProcessIdentity, UncountedWork
 from ftprof.record.journal_readers import read_all
-from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info, run_inputs
+from ftprof.record.parts import (
+    common_inputs,
+    cross_checks,
+    is_partial,
+    process_record,
+    run_device_totals,
+    run_info,
+    run_inputs,
+)
 from ftprof.record.reasons import (
     SEE_MORE,
     journals_missing,
@@ -93,6 +101,8 @@ def _record_of(runs: list[Journal], processes: list[Journal], lost: list[str], n
         seen = [f"no CUDA context was counted; {SEE_MORE}"] if watched else []
         record = device_record(runs, processes, lost + seen)
         return record if record.interval.value is not None else replace(record, method="counters")
+    # Beside counters operators are counted from the first phase on only; here there are no counters beside them.
+    lost += [f"{j.who}: operators were counted from its first phase on only" for j in processes if is_partial(j)]
     return _analytic_record(
         reasons=lost,
         runs=tuple(run_info(journal) for journal in runs),
