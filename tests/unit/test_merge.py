@@ -237,3 +237,12 @@ def test_a_method_that_was_named_and_not_to_be_had_leaves_no_bound(tmp_path: Pat
     record = merge_journals(tmp_path / "said")
     assert (record.complete, record.interval.high) == (False, None)
     assert any(f"--method {method}" in reason for reason in record.reasons)
+
+
+def test_operators_from_the_first_phase_on_alone_are_no_whole_run(tmp_path: Path) -> None:
+    """A machine with a driver, and a training that used no GPU: hundreds of steps may have come before."""
+    run_journal(tmp_path, inputs={})
+    journal(tmp_path, 2, window(100), software={**HEADER["software"], "operators": "counted from the first phase on"})
+    record = merge_journals(tmp_path)
+    assert (record.complete, record.interval.low, record.interval.high) == (False, 100, None)
+    assert "from its first phase on only" in record.reasons[0]
