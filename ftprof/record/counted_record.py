@@ -11,7 +11,7 @@ from ftprof.record.device_window import DeviceTotal
 from ftprof.record.estimate_rows import FLOATING, EstimateRow, added_precisions
 from ftprof.record.interval import NOTHING_COUNTED, Interval
 from ftprof.record.journal import Cell, Journal
-from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info, run_inputs
+from ftprof.record.parts import cross_checks, merged_inputs, process_record, run_device_totals, run_info, run_inputs
 from ftprof.record.reasons import SEE_MORE, killed_commands, runs_not_ended, runs_torn
 from ftprof.record.reasons_of_time import contexts_gone, ends_lost, time_lost
 from ftprof.record.record import Record
@@ -149,7 +149,7 @@ def add_counted_records(records: Sequence[tuple[str, Record]]) -> Record:
         processes=tuple(process for _, record in records for process in record.processes),
         counts=counts,
         uncounted={},
-        policy_inputs=common_inputs(record.policy_inputs for _, record in records),
+        policy_inputs=merged_inputs(record for _, record in records),
         estimates=rows,
         precisions=tuple(added_precisions(row for _, record in records for row in record.precisions)),
         cross_checks=tuple(check for _, record in records for check in record.cross_checks),

@@ -9,7 +9,7 @@ from ftprof.record.device_window import NOTHING, DeviceTotal
 from ftprof.record.estimate_rows import bounded_sum
 from ftprof.record.interval import Interval
 from ftprof.record.journal import Journal
-from ftprof.record.parts import common_inputs, cross_checks, process_record, run_device_totals, run_info, run_inputs
+from ftprof.record.parts import cross_checks, merged_inputs, process_record, run_device_totals, run_info, run_inputs
 from ftprof.record.reasons import not_watched
 from ftprof.record.record import Record
 from ftprof.record.timeline import Timeline, added
@@ -57,7 +57,7 @@ def add_device_records(records: Sequence[tuple[str, Record]]) -> Record:
         processes=tuple(process for _, record in records for process in record.processes),
         counts={},
         uncounted={},
-        policy_inputs=common_inputs(record.policy_inputs for _, record in records),
+        policy_inputs=merged_inputs(record for _, record in records),
         cross_checks=tuple(check for _, record in records for check in record.cross_checks),
         devices=added_uses((record.span, record.devices) for _, record in records),
         timeline=added(record.timeline for _, record in records),

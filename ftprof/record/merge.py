@@ -18,9 +18,9 @@ from ftprof.record.interval import Interval
 from ftprof.record.journal import Cell, Journal, ProcessIdentity, UncountedWork
 from ftprof.record.journal_readers import read_all
 from ftprof.record.parts import (
-    common_inputs,
     cross_checks,
     is_partial,
+    merged_inputs,
     process_record,
     run_device_totals,
     run_info,
@@ -155,7 +155,7 @@ def merge_records(records: Sequence[tuple[str, Record]]) -> Record:
         counts=[record.counts for _, record in records],
         uncounted=[record.uncounted for _, record in records],
         unwatched={name for _, record in records for name in record.unwatched},
-        policy_inputs=common_inputs(record.policy_inputs for _, record in records),
+        policy_inputs=merged_inputs(record for _, record in records),
         devices=added_uses((record.span, record.devices) for _, record in records),
         checks=(check for _, record in records for check in record.cross_checks),
         timelines=[record.timeline for _, record in records],

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from ftprof.errors import UntrustedInput
+from ftprof.quantity import to_json
 from ftprof.record.journal import Journal
-from ftprof.record.record import ProcessRecord, RunInfo
+from ftprof.record.record import ProcessRecord, Record, RunInfo
 
 if TYPE_CHECKING:
     from ftprof.record.device_window import DeviceTotal
@@ -62,6 +65,13 @@ def _by_phase(journals: list[Journal]) -> dict[str, str]:
     return {phase: str(sums[phase]) for phase in sorted(sums)}
 
 
+def _by_process(journals: list[Journal]) -> list[dict[str, Any]]:
+    """Each process's own operations by phase: a share of them is a share of that process's work alone."""
+    return [
+        {**asdict(journal.identity), "by_phase": phases} for journal in journals if (phases := _by_phase([journal]))
+    ]
+
+
 def _operators(journals: list[Journal]) -> dict[str, Any]:
     """What operators' formulas give. There is an upper end where all of the run's operators were seen and have one."""
     flops = str(sum(journal.flops for journal in journals))
@@ -73,6 +83,7 @@ def _operators(journals: list[Journal]) -> dict[str, Any]:
         **row,
         "high": None if partial or cut or unbounded else flops,
         "by_phase": _by_phase(journals),
+        "by_process": _by_process(journals),
         "partial": partial,
         **({"cut": True} if cut else {}),
         **({"unbounded": unbounded} if unbounded else {}),
@@ -86,8 +97,29 @@ def common_inputs(inputs: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """
     given = [one for one in inputs if one]
     if any(_without_source(one) != _without_source(given[0]) for one in given):
-        raise UntrustedInput("the parts name different base models or base compute; merge runs of one base model only")
+        raise UntrustedInput(
+            "the parts name different base models, base compute or claims (--deduct, --public-generation); merge runs "
+            "of one base model and with one set of claims only"
+        )
     return given[0] if given else {}
+
+
+def merged_inputs(records: Iterable[Record]) -> dict[str, Any]:
+    """Those of several records: of one base model, and the generation that each start of a training declared, added.
+
+    The parts of one start (ranks, nodes) declare the same generation, which counts once.
+    """
+    given = [(record.starts, record.policy_inputs) for record in records if record.policy_inputs]
+    declared: dict[Any, Fraction] = {}
+    for starts, inputs in given:
+        generated = Fraction(inputs.get("claims", {}).get("generated_flops", 0))
+        declared[starts] = max(declared.get(starts, Fraction(0)), generated)
+    merged = common_inputs(_generating(inputs, "0") for _, inputs in given)
+    return _generating(merged, to_json(sum(declared.values(), Fraction(0))))
+
+
+def _generating(inputs: dict[str, Any], flops: str) -> dict[str, Any]:
+    return {**inputs, "claims": {**inputs["claims"], "generated_flops": flops}} if "claims" in inputs else inputs
 
 
 def run_inputs(runs: Iterable[Journal]) -> tuple[dict[str, Any], str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
+from typing import TypeAlias
 
-from ftprof.record.journal import PHASES
+from ftprof.record.journal import PHASES, ProcessIdentity
 from ftprof.record.record import COUNTER_METHODS, Record
 
+_Part: TypeAlias = tuple[dict[str, int], tuple[Fraction, Fraction, Fraction]]
 SHARE_ERROR = Fraction(3, 10)
 """Relative error of a part that is estimated: the margin of the Guidelines' Annex A.2 (paragraph 123 of July 2025)."""
 
@@ -28,30 +30,52 @@ def phase_amounts(record: Record) -> tuple[PhaseAmount, ...]:
     """The phases of a run other than the training itself.
 
     Operators are counted in their phase. Hardware counters and the GPU's activity do not know phases: there each phase
-    gets the share that it has among the operators counted beside them, with an error: a share of what was counted in
-    the same processes in the same time, as neither work before the first phase nor a process without one was looked at.
+    gets the share that it has among the operators counted beside them, with an error: in each process a share of what
+    was counted there in the same time, as neither work before the first phase nor a process without one was looked at.
     """
     if record.method == "analytic":
         return tuple(PhaseAmount(p, f, f, f, True) for p, f in record.by_phase.items() if p != "train")
-    total, by_phase = record.interval.value, operators_by_phase(record)
-    among = sum(by_phase.values())
-    if record.method == "peak-bound" or total is None or not among:
+    total = record.interval.value
+    if record.method == "peak-bound" or total is None:
         return ()
-    beside = _beside_operators(record) if record.method in COUNTER_METHODS else (Fraction(total),) * 3
-    return tuple(
-        _by_share(phase, Fraction(by_phase[phase], among), beside) for phase in PHASES[1:] if by_phase.get(phase)
-    )
+    if record.method in COUNTER_METHODS:
+        parts = _beside_operators(record)
+    elif _is_of_all(record):
+        parts = [(operators_by_phase(record), (Fraction(total),) * 3)]
+    else:
+        return ()  # of a part of the time, or of one of several runs: a share of all of the activity would be too much
+    amounts = (_shares(phase, parts) for phase in PHASES[1:])
+    return tuple(amount for amount in amounts if amount is not None)
 
 
-def _beside_operators(record: Record) -> tuple[Fraction, Fraction, Fraction]:
-    """What was counted by counters while operators were counted in the same process: at least, likely, at most."""
+def _is_of_all(record: Record) -> bool:
+    """Whether operators were counted as long as the devices were watched."""
+    rows = [check for check in record.cross_checks if check["method"] == "analytic"]
+    return len(rows) == 1 and not rows[0].get("partial", False)
+
+
+def _beside_operators(record: Record) -> list[_Part]:
+    """Of each process: its operators by phase, and what counters counted meanwhile: at least, likely, at most."""
     since = {process.identity: process.began_us for process in record.processes if process.method == "analytic"}
-    sums = [Fraction(0)] * 3
+    own = _by_process(record)
+    parts = []
     for process in record.processes:
         if process.method in COUNTER_METHODS and process.identity in since:
             shares = record.timeline.after(since[process.identity], process.began_us, process.last_us)
-            sums = [old + process.flops * share for old, share in zip(sums, shares, strict=True)]
-    return sums[0], sums[1], sums[2]
+            least, likely, most = (process.flops * share for share in shares)
+            phases = own.get(process.identity, {}) if own else operators_by_phase(record)
+            parts.append((phases, (least, likely, most)))
+    return parts
+
+
+def _by_process(record: Record) -> dict[ProcessIdentity, dict[str, int]]:
+    """Empty where a total over ranks is all that there is: then every process has the share of all."""
+    found: dict[ProcessIdentity, dict[str, int]] = {}
+    for row in (row for check in record.cross_checks for row in check.get("by_process", ())):
+        sums = found.setdefault(ProcessIdentity(row["host"], row["boot"], row["pid"], row["start_ticks"]), {})
+        for phase, flops in row["by_phase"].items():
+            sums[phase] = sums.get(phase, 0) + int(flops)
+    return found
 
 
 def operators_by_phase(record: Record) -> dict[str, int]:
@@ -63,6 +87,14 @@ def operators_by_phase(record: Record) -> dict[str, int]:
     return sums
 
 
-def _by_share(phase: str, share: Fraction, beside: tuple[Fraction, Fraction, Fraction]) -> PhaseAmount:
-    least, likely, most = (share * flops for flops in beside)
+def _shares(phase: str, parts: list[_Part]) -> PhaseAmount | None:
+    """One phase's share of each part; ``None`` where none of them has any."""
+    sums = [Fraction(0)] * 3
+    for phases, counted in parts:
+        if phases.get(phase):
+            share = Fraction(phases[phase], sum(phases.values()))
+            sums = [old + share * flops for old, flops in zip(sums, counted, strict=True)]
+    least, likely, most = sums
+    if not any(phases.get(phase) for phases, _ in parts):
+        return None
     return PhaseAmount(phase, floor(least * (1 - SHARE_ERROR)), round(likely), ceil(most * (1 + SHARE_ERROR)), False)

@@ -70,12 +70,7 @@ class ProcessRecord:
         """Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form is not the schema's."""
         journal = data["journal"]
         return cls(
-            identity=ProcessIdentity(
-                parse_text(data["host"]),
-                parse_text(data["boot"]),
-                parse_whole(data["pid"]),
-                parse_whole(data["start_ticks"]),
-            ),
+            identity=_identity(data),
             method=_one_of(METHODS, data["method"]),
             flops=parse_count(data["flops"]),
             windows=parse_whole(data["windows"]),
@@ -174,6 +169,14 @@ class Record:
         if not ends or len(ends) < len(self.runs):
             return None
         return min(run.began_us for run in self.runs), max(ends)
+
+    @property
+    def starts(self) -> frozenset[Any]:
+        """The starts of a command that it holds parts of: as their launcher tells them apart, else each run alone."""
+        launches = ((run, run.launch) for run in self.runs)
+        return frozenset(
+            launch.start if launch is not None and launch.id is not None else run.run for run, launch in launches
+        )
 
     @property
     def by_precision(self) -> dict[str, int]:
@@ -393,9 +396,19 @@ def _cross_check(data: Any) -> dict[str, Any]:
         parse_text(parse_object(check["device"])["name"])
     value, high = (None if check[end] is None else parse_count(check[end]) for end in ("flops", "high"))
     Interval(parse_count(check["low"]), value, high)
-    for flops in parse_object(check.get("by_phase", {})).values():
-        parse_count(flops)
+    processes = [parse_object(row) for row in parse_list(check.get("by_process", []))]
+    for row in processes:
+        _identity(row)
+    for phases in (check.get("by_phase", {}), *(row["by_phase"] for row in processes)):
+        for flops in parse_object(phases).values():
+            parse_count(flops)
     return check
+
+
+def _identity(row: dict[str, Any]) -> ProcessIdentity:
+    return ProcessIdentity(
+        parse_text(row["host"]), parse_text(row["boot"]), parse_whole(row["pid"]), parse_whole(row["start_ticks"])
+    )
 
 
 def _device(data: Any) -> dict[str, Any]:

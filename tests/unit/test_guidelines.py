@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from report_records import check, gpm
 from test_counters_journal import BASE_ONLY, context, counters_journal, counts, device_window, end, run_journal
 
 from ftprof.cli import main
@@ -107,12 +109,12 @@ def test_the_verdict_says_where_only_one_figure_crosses_the_threshold() -> None:
 # ---------------------------------------------------------------- counters
 
 
-def operators(folder: Path, *rows: tuple[str, int], partial: bool = True, time_us: int = 1000) -> None:
+def operators(folder: Path, *rows: tuple[str, int], partial: bool = True, time_us: int = 1000, pid: int = 7) -> None:
     """A journal of the hook beside one of counters, with these operations by phase."""
     header = {
         "schema": "ftprof.journal/1", "run": "id", "role": "process", "method": "analytic", "host": "h",
         "boot": "b" * 36,
-        "pid": 7, "start_ticks": 11, "parent_pid": 1, "time_us": time_us, "rank": None, "unwatched": [],
+        "pid": pid, "start_ticks": 11, "parent_pid": 1, "time_us": time_us, "rank": None, "unwatched": [],
         "software": {"python": "3.11", **({"operators": "counted from the first phase on"} if partial else {})},
         "devices": [{"device": "cpu", "name": ""}],
     }  # fmt: skip
@@ -136,7 +138,7 @@ def operators(folder: Path, *rows: tuple[str, int], partial: bool = True, time_u
         line["hash"] = previous = chained_hash(line)
         jsonschema.validate(line, json.loads(schemas.JOURNAL.read_text()))
         text += canonical(line) + b"\n"
-    (folder / "h-operators.journal").write_bytes(text)
+    (folder / f"h-operators-{pid}.journal").write_bytes(text)
 
 
 def test_a_phase_s_share_of_the_operators_is_applied_to_counters_as_an_estimate(tmp_path: Path) -> None:
@@ -179,6 +181,32 @@ def test_a_process_without_phases_has_no_part_in_another_one_s(tmp_path: Path) -
     record = merge_journals(folder)
     assert record.interval.value == 10_000
     assert phase_amounts(record) == (PhaseAmount("evaluate", 350, 500, 650, False),)
+
+
+def test_a_phase_of_one_process_is_no_share_of_another_one_s_work(tmp_path: Path) -> None:
+    """Both ran operators: a worker without a GPU, or a second run that is merged, may have done all the evaluation."""
+    folder = tmp_path / "run"
+    run_journal(folder, device_window())
+    counters_journal(folder, context(), counts(9000, 1000, 5000), end(5000), time_us=1000)
+    counters_journal(folder, context(), counts(1000, 1000, 5000), end(5000), pid=8, time_us=1000)
+    operators(folder, ("train", 10), partial=False)
+    operators(folder, ("train", 50), ("evaluate", 50), partial=False, pid=8)
+    operators(folder, ("evaluate", 90_000), partial=False, pid=9)
+    record = merge_journals(folder)
+    assert record.interval.value == 10_000
+    assert phase_amounts(record) == (PhaseAmount("evaluate", 350, 500, 650, False),)
+    save_record(record, tmp_path / "record.json", overwrite=False)
+    assert phase_amounts(load_record(tmp_path / "record.json")) == phase_amounts(record)
+
+
+def test_operators_of_a_part_of_the_time_deduct_nothing_from_activity() -> None:
+    """The activity is that of the whole run; what came before the first phase is not known."""
+    phases = {"train": "50", "evaluate": "50"}
+    for partial, parts in ((True, 0), (False, 1)):
+        row = check("analytic", 100, 100, None, by_phase=phases, partial=partial)
+        record = replace(gpm(), cross_checks=(row,))
+        assert len(phase_amounts(record)) == parts
+    assert phase_amounts(replace(gpm(), cross_checks=(row, row))) == (), "of two runs, whose activity is one sum"
 
 
 def test_operators_that_were_all_counted_are_compared(tmp_path: Path) -> None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
+from report_records import analytic, run_info
 from test_counters_journal import device_window
 from test_counters_journal import run_journal as watched_run
 from test_journal import HEADER, window
 
 from ftprof.errors import UntrustedInput
 from ftprof.measure.analytic.hook import Journal as Writer
+from ftprof.policy.claims import Claims
+from ftprof.policy.inputs import PolicyInputs
 from ftprof.record.interval import Interval
+from ftprof.record.launch import Launch
 from ftprof.record.merge import merge_journals, merge_records
 from ftprof.record.record import Record
 
@@ -246,3 +251,19 @@ def test_operators_from_the_first_phase_on_alone_are_no_whole_run(tmp_path: Path
     record = merge_journals(tmp_path)
     assert (record.complete, record.interval.low, record.interval.high) == (False, 100, None)
     assert "from its first phase on only" in record.reasons[0]
+
+
+def test_declared_generation_is_added_over_trainings_and_taken_once_for_the_parts_of_one(tmp_path: Path) -> None:
+    def declaring(name: str, flops: str, launch: Launch | None = None) -> tuple[str, Record]:
+        inputs = PolicyInputs(claims=Claims(generated_flops=Fraction(flops))).to_json()
+        (process,) = analytic().processes
+        own = replace(process, identity=replace(process.identity, host=name))
+        return name, analytic(runs=(run_info(run=name, launch=launch),), policy_inputs=inputs, processes=(own,))
+
+    def generated(*records: tuple[str, Record]) -> str:
+        return str(merge_records(records).policy_inputs["claims"]["generated_flops"])
+
+    assert generated(declaring("a", "20"), declaring("b", "30")) == "50"
+    first, second = (Launch(True, "SLURM", "job 7 step 0", part, 2) for part in (0, 1))
+    assert generated(declaring("a", "20", first), declaring("b", "20", second)) == "20"
+    assert generated(declaring("a", "20", first), declaring("b", "20", second), declaring("c", "5")) == "25"
