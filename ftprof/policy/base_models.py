@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ftprof.errors import UsageProblem
 from ftprof.policy.base_model_table import BaseModel, load_base_models
-from ftprof.policy.model_name import Key, begins, lies_within, name_key
+from ftprof.policy.model_name import Key, begins, lies_within, name_key, without_points
 from ftprof.quantity import shown
 
 _MOST_SUGGESTIONS = 6
@@ -17,14 +17,19 @@ _Spellings = Mapping[Key, BaseModel]
 def find_base_model(name: str, own: Sequence[BaseModel] = ()) -> BaseModel:
     """The model of a name as people write it; ``own`` are the user's models, which go before those that ship.
 
-    Case, an ``owner/`` prefix, separators, the variant words hf, Instruct, it, Base and chat, and endings that say how
-    the weights are stored are ignored. A name that fits no model, or several, is never guessed: UsageProblem lists
+    Case, an ``owner/`` prefix, separators, the variant words hf, Instruct, it, pt, Base and chat, and endings that say
+    how the weights are stored are ignored. A name that fits no model, or several, is never guessed: UsageProblem lists
     what is near.
     """
     spellings = _spellings(own)
     key = name_key(name)
     if key in spellings:
         return spellings[key]
+    if key and not any("." in token for token in key):
+        # No number in it has a point: one may have been written in another way, if that leaves one model.
+        fitting = {model.name: model for known, model in spellings.items() if without_points(known) == key}
+        if len(fitting) == 1:
+            return next(iter(fitting.values()))
     raise UsageProblem(_not_found(name, key, spellings))
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftprof.errors import UntrustedInput
 from ftprof.proof.holding import DoesNotHold, Place
 from ftprof.record.canonical import canonical
 
@@ -42,6 +43,8 @@ class Envelope:
 
 def default_envelope(record: Path) -> Path:
     """Where the envelope of a record lies unless it is named: RECORD.intoto.json beside RECORD.json."""
+    if not record.name:
+        raise UntrustedInput(f"record {record} is no file; name the file that 'ftprof wrap' wrote")
     return record.with_name(f"{record.name.removesuffix('.json')}.intoto.json")
 
 

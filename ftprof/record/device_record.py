@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ftprof.errors import UntrustedInput
 from ftprof.record.device_use import added_uses, device_uses
 from ftprof.record.device_window import NOTHING, DeviceTotal
 from ftprof.record.estimate_rows import bounded_sum
@@ -45,7 +46,11 @@ def device_record(runs: list[Journal], processes: list[Journal], lost: list[str]
 
 
 def add_device_records(records: Sequence[tuple[str, Record]]) -> Record:
-    """Runs of which one method watched whole devices, added up: the ends of their intervals too."""
+    """Runs of which one method watched whole devices, added up: the ends of their intervals too.
+
+    Raises ``UntrustedInput`` for two that watched one GPU at the same time: what it did would count twice.
+    """
+    _refuse_one_gpu_twice_at_once(records)
     intervals = [record.interval for _, record in records]
     value = sum(one.value or 0 for one in intervals) or None
     return Record(
@@ -62,6 +67,23 @@ def add_device_records(records: Sequence[tuple[str, Record]]) -> Record:
         devices=added_uses((record.span, record.devices) for _, record in records),
         timeline=added(record.timeline for _, record in records),
     )
+
+
+def _refuse_one_gpu_twice_at_once(records: Sequence[tuple[str, Record]]) -> None:
+    seen: dict[tuple[str, int | None], list[tuple[tuple[int, int], str]]] = {}
+    for name, record in records:
+        if record.span is None:
+            continue
+        begin_us, end_us = record.span
+        for use in record.devices:
+            others = seen.setdefault((use.uuid, use.gpu_instance), [])
+            for (other_begin_us, other_end_us), other in others:
+                if begin_us < other_end_us and other_begin_us < end_us:
+                    raise UntrustedInput(
+                        f"{other} and {name} both watched {use.uuid} at the same time, and what it did would count "
+                        "twice; leave one of them out, or give both runs one --run-dir"
+                    )
+            others.append(((begin_us, end_us), name))
 
 
 def _timeline(runs: list[Journal]) -> Timeline:

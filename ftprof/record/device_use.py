@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -62,8 +63,8 @@ def device_uses(totals: Iterable[DeviceTotal]) -> tuple[DeviceUse, ...]:
 def added_uses(parts: Iterable[tuple[Span | None, Iterable[DeviceUse]]]) -> tuple[DeviceUse, ...]:
     """Those of several runs, each with its time: what a GPU did for one after the other adds up.
 
-    Of runs that had a GPU at the same time, such as ranks that share one, the longest use is taken: time and energy are
-    the whole GPU's. A run of unknown time (``None``) counts as one that had it alone.
+    Of runs that had a GPU at the same time, such as ranks that share one, only such are taken as did not overlap: time
+    and energy are the whole GPU's. A run of unknown time (``None``) counts as one that had it alone.
     """
     by_device: dict[tuple[str, int | None], list[tuple[Span, DeviceUse]]] = {}
     for span, uses in parts:
@@ -73,16 +74,18 @@ def added_uses(parts: Iterable[tuple[Span | None, Iterable[DeviceUse]]]) -> tupl
 
 
 def _one_at_a_time(uses: Iterable[tuple[Span, DeviceUse]]) -> list[DeviceUse]:
-    """The longest of each set of uses whose spans overlap."""
-    found: list[DeviceUse] = []
-    until_us = 0
-    for (begin_us, end_us), use in sorted(uses, key=lambda one: one[0]):
-        if not found or begin_us >= until_us:
-            found.append(use)
-        elif use.time_us > found[-1].time_us:
-            found[-1] = use
-        until_us = max(until_us, end_us)
-    return found
+    """Of uses whose spans overlap, those that do not and have the most time together."""
+    rows = sorted(uses, key=lambda one: one[0][1])
+    ends = [end_us for (_, end_us), _ in rows]
+    best: list[list[DeviceUse]] = [[]]  # of the first so many
+    for number, ((begin_us, _), use) in enumerate(rows):
+        with_it = [*best[bisect_right(ends, begin_us, hi=number)], use]
+        best.append(max(best[-1], with_it, key=_time_us))
+    return best[-1]
+
+
+def _time_us(uses: list[DeviceUse]) -> int:
+    return sum(use.time_us for use in uses)
 
 
 def _added(uses: list[DeviceUse]) -> DeviceUse:

@@ -14,7 +14,7 @@ from ftprof.report.methodology import error_text
 from ftprof.report.plain import plain
 from ftprof.report.run_text import METHOD_MEANING, coverage_text, uncounted_text
 from ftprof.report.run_use import run_use
-from ftprof.report.verdict_text import NOT_ADVICE, share_text
+from ftprof.report.verdict_text import NOT_ADVICE, base_text, share_text
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&@]|:(?=[/\w])|^[-+=])")
 _BEFORE_DOT = re.compile(r"(?i)(^\d+(?=[.)](?:\s|$))|www(?=\.))")
@@ -48,7 +48,10 @@ def _rows(run: JudgedRun) -> Iterator[tuple[str, str]]:
         yield escape(verdict.policy), _verdict(verdict)
     if difference := difference_notice(run.verdicts):
         yield "policies", escape(difference)
-    yield "base model", escape(run.inputs.base_model or "not stated")
+    yield (
+        "base model",
+        escape(base_text(run.inputs) if run.inputs.base_ends() != (None,) else run.inputs.base_model or "not stated"),
+    )
     kinds = [f"{kind.count:,} x {kind.name}, {clock_text(kind.time_us)}" for kind in use.types]
     yield "hardware", escape(first_of(kinds, 6) or "no GPU was seen in use")
     if use.wall_us is not None:

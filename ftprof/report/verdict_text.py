@@ -33,7 +33,7 @@ def verdict_text(
     notes: Sequence[str],
 ) -> str:
     """The whole answer: both figures, the base model, each policy's verdict, where they differ, and notes."""
-    lines = [*_amount_lines(amount, complete), *_basis_lines(basis), *_field("Base model", _base_text(inputs))]
+    lines = [*_amount_lines(amount, complete), *_basis_lines(basis), *_field("Base model", base_text(inputs))]
     for verdict in verdicts:
         lines += ["", *verdict_lines(verdict)]
     difference = difference_notice(verdicts)
@@ -114,7 +114,8 @@ def _basis_lines(basis: GuidelinesBasis) -> list[str]:
     return lines
 
 
-def _base_text(inputs: PolicyInputs) -> str:
+def base_text(inputs: PolicyInputs) -> str:
+    """The base model's name, its compute by each derivation, how far these are apart, and what was stated of it."""
     ends = [flops for flops in inputs.base_ends() if flops is not None]
     parts = [inputs.base_model] if inputs.base_model else []
     figures = [

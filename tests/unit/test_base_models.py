@@ -90,6 +90,7 @@ def test_every_row_is_found_by_its_name_as_people_write_it(model: BaseModel) -> 
         ("meta-llama/Llama-3.2-1B-Instruct", "Llama-3.2-1B"),
         ("meta-llama/Meta-Llama-3.1-8B-Instruct", "Llama-3.1-8B"),
         ("meta-llama/Llama-2-7b-chat-hf", "Llama-2-7B"),
+        ("google/gemma-3-4b-pt", "Gemma-3-4B"),
         ("llama3.2:1b", "Llama-3.2-1B"),
         ("Llama 3.2 1B", "Llama-3.2-1B"),
         ("llama3.2-1b", "Llama-3.2-1B"),
@@ -126,6 +127,9 @@ def test_names_of_model_hubs_are_found(written: str, name: str) -> None:
         ("Lama-3.2-1B", "near it: Llama-3.2-1B"),
         ("Llama-31-8B", "not in the table"),
         ("Llama-3-18B", "not in the table"),
+        ("Qwen3.1-7B", "not in the table"),  # and no Qwen3-1.7B
+        ("llama3.8b", "not in the table"),
+        ("OLMo-2.7B", "not in the table"),
         ("my-own-model", "not in the table; --pretrain-flops"),
         ("", "not in the table; --pretrain-flops"),
         ("--", "not in the table"),

@@ -181,4 +181,7 @@ def test_the_uses_of_a_gpu_in_several_runs_add_up() -> None:
     )
     at_once = [((0, 10), [second]), ((1, 9), [first]), ((2, 4), [silent])]  # of ranks that share it
     assert added_uses([*at_once, ((10, 11), [second])]) == (replace(first, time_us=15, energy_mj=107),)
+    hours = [((0, 10), [replace(first, time_us=10)]), ((5, 15), [replace(first, time_us=10)])]
+    (chain,) = added_uses([*hours, ((12, 20), [replace(first, time_us=8)])])
+    assert chain.time_us == 18, "the first and the last, which did not overlap"
     assert added_uses([((0, 5), [first]), ((5, 6), [silent])]) == (replace(first, time_us=11, energy_mj=None),)

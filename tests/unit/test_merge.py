@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_records import analytic, run_info
+from report_records import analytic, gpm, run_info
 from test_counters_journal import device_window
 from test_counters_journal import run_journal as watched_run
 from test_journal import HEADER, window
@@ -182,6 +182,18 @@ def test_records_of_devices_are_added_with_their_bounds(tmp_path: Path, method: 
     unbounded = replace(one, interval=Interval(1, 10, None), complete=False, reasons=("why",))
     both = merge_records([("a", one), ("b", unbounded)])
     assert (both.interval, both.complete, both.reasons) == (Interval(2, 20, None), False, ("b: why",))
+
+
+def test_one_gpu_watched_by_two_at_once_is_refused() -> None:
+    """What it did is the whole GPU's: twice the low end could pass a threshold that nobody reached."""
+    one = replace(gpm(), processes=())
+    with pytest.raises(UntrustedInput, match=r"^a and b both watched GPU-.* at the same time"):
+        merge_records([("a", one), ("b", one)])
+    info = one.runs[0]
+    assert info.ended_us is not None
+    later = replace(info, run="later", began_us=info.ended_us, ended_us=2 * info.ended_us - info.began_us)
+    both = merge_records([("a", one), ("b", replace(one, runs=(later,)))])
+    assert both.interval.low == 2 * one.interval.low
 
 
 def test_a_part_in_which_nothing_was_counted_leaves_the_sum_open(tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ import json
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from signed_runs import run_folder
 
 from ftprof.cli import main
+from ftprof.record.record import load_record, save_record
 
 Run = tuple[int, str, str]
 
@@ -65,6 +67,16 @@ def test_what_was_not_checked_is_said(place: Path, run: object) -> None:
     assert code == 0
     for what in ("no public key was given", "they were not at hand at signing", "signed and not given with --subject"):
         assert what in out
+
+
+def test_a_guidelines_basis_without_a_verdict_is_checked_too(place: Path, run: object) -> None:
+    record = load_record(Path("record.json"))
+    assert record.guidelines is not None
+    for flops, code in ((record.guidelines["flops"], 0), ("0", 1)):
+        other = replace(record, verdicts=(), guidelines={**record.guidelines, "flops": flops})
+        save_record(other, Path("other.json"), overwrite=True)
+        found, out, _ = run("verify", "other.json")  # type: ignore[operator]
+        assert (found, "guidelines_basis" in out) == (code, code == 1)
 
 
 def test_a_record_alone_can_be_signed(place: Path, run: object) -> None:
@@ -142,6 +154,8 @@ def test_keys_are_private_and_never_overwritten(place: Path, run: object) -> Non
         (["sign", "record.json", "--key", "none"], 1, "cannot be read"),
         (["sign", "none.json", "--key", "key.pem"], 1, "none.json cannot be read"),
         (["sign", "run", "--key", "key.pem"], 1, "run cannot be read"),
+        (["sign", ".", "--key", "key.pem"], 1, "is no file"),
+        (["verify", "."], 1, "is no file"),
         (["sign", "record.json", "--key", "key.pem", "-o", "key.pem.pub"], 2, "exists"),
         (["sign", "record.json", "--key", "key.pem", "-o", "none/x"], 1, "cannot be written"),
         (["sign", "record.json", "--key", "key.pem", "--journals", "none"], 1, "is gone"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from report_records import RECORDS, judged, killed, nothing, peak_bound, sampled
 from test_report_html import HOSTILE, hostile_record
 
+from ftprof.policy.inputs import PolicyInputs
 from ftprof.quantity import TIMES
 from ftprof.report.markdown import escape, markdown_report
 from ftprof.report.plain import plain
@@ -72,6 +75,11 @@ def test_the_figures_and_what_was_used() -> None:
         "Llama-2-7B",
     ):
         assert words in seen, words
+    apart = PolicyInputs(Fraction(10**22), Fraction(10**23), "table", "Llama-3.2-1B", None).to_json()
+    base = shown(markdown_report(judged(replace(sampled(), policy_inputs=apart)))).replace(TIMES, "x")
+    assert "1.0x10^22" in base
+    assert "1.0x10^23" in base
+    assert "10 times apart" in base
     assert "**nothing was counted**" in markdown_report(judged(nothing()))
     assert "at most **" in markdown_report(judged(peak_bound()))
     assert "N/A" in shown(markdown_report(judged(killed())))
