@@ -133,13 +133,15 @@ def check_record(record: Record, where: str, options: PolicyOptions) -> Answer:
 
 
 def _answer(amount: Amount, basis: GuidelinesBasis, complete: bool, choice: PolicyChoice) -> Answer:
+    from ftprof.policy.amount import GUIDELINES_BASIS
     from ftprof.policy.open_points import general_notes, notes_on
     from ftprof.policy.verdict import deciding_verdict, judge
 
     verdicts = tuple(judge(policy, choice.inputs, amount, basis.amount) for policy in choice.policies)
     notes, general = list(choice.notes), []
     for policy, verdict in zip(choice.policies, verdicts, strict=True):
-        notes += notes_on(policy, choice.inputs, amount, verdict)
+        compared = basis.amount if policy.flops_compared == GUIDELINES_BASIS else amount
+        notes += notes_on(policy, choice.inputs, compared, verdict)
         general += general_notes(policy)
     deciding = deciding_verdict(verdicts, choice.named)
     return Answer(amount, basis, complete, choice.inputs, verdicts, deciding, tuple(notes), tuple(general))

@@ -16,7 +16,7 @@ def general_notes(policy: Policy) -> list[str]:
 
 
 def notes_on(policy: Policy, inputs: PolicyInputs, amount: Amount, verdict: Verdict) -> list[str]:
-    """The open points that bear on this base model, amount and verdict only."""
+    """The open points that bear on this base model, verdict, and the amount that it compares only."""
     notes = []
     for point in policy.open_points:
         crosses = point.sum_more_than is not None and _sum_crosses(inputs, amount, point.sum_more_than)

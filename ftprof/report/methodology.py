@@ -136,6 +136,8 @@ def _error(run: JudgedRun) -> Iterator[str]:
 
 def _beside(record: Record) -> Iterator[str]:
     for row in comparisons(record.interval, record.cross_checks):
+        if row["method"] == record.method:
+            continue  # the figure itself, by device
         if row["ratio"] is not None:
             ratio = two_digits(Fraction(row["ratio"]))
             says = f" {row['says']}." if row["says"] else ""

@@ -467,3 +467,15 @@ def test_help_imports_no_policy_but_the_options_of_one() -> None:
     assert done.stdout.splitlines()[-1] == b"[]"
     for option in (b"--flops", b"--error", b"--pretrain-flops", b"--base-model", b"--no-gpai", b"--policy", b"--json"):
         assert option in done.stdout
+
+
+def test_the_note_on_base_and_modification_is_by_the_figure_that_the_policy_compares(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Generation outside the run is in the guidelines-basis figure, and lifts the sum over 10^23."""
+    notes = []
+    for options in ([], ["--generated-flops", "1e22"]):
+        with pytest.raises(SystemExit):
+            main(["check", "--flops", "1e20", "--pretrain-flops", "9.9e22", "--policy", "ec-2025", *options])
+        notes.append(sum(line.startswith("Note:") for line in capsys.readouterr().out.splitlines()))
+    assert notes[1] == notes[0] + 1

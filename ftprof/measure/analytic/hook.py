@@ -609,32 +609,37 @@ class Totals:
 def from_outside(problem: BaseException) -> bool:
     """Whether the program raised this in the midst of our code: a signal handler of its own, or another thread.
 
-    Such an exception is the program's, and goes on to it. ``problem`` was caught in this file.
+    Such an exception is the program's, and goes on to it. One out of a function that we called, though the program has
+    put its own in that place, is a failure of ours. ``problem`` was caught in this file.
     """
     # The names that ``signal`` gives to numbers take longer than all else here.
     import _signal  # type: ignore[import-not-found]
 
-    kind = type(problem)
-    if not isinstance(problem, Exception) or kind.__module__.partition(".")[0] not in ("builtins", "json", "torch"):
+    if not isinstance(problem, Exception):
         return True
-    if isinstance(problem, TimeoutError) and problem.errno is None:
-        return True  # no file system's
     handlers = {_code_of(_signal.getsignal(number)) for number in _signal.valid_signals()} - {None}
-    trace = problem.__traceback__
+    trace, last = problem.__traceback__, None
     while trace is not None:
-        code = trace.tb_frame.f_code
-        if code in handlers or not _is_called_from_here(code.co_filename):
+        last = trace.tb_frame
+        if last.f_code in handlers or _is_handler(last):
             return True
         trace = trace.tb_next
-    return False
+    # What another thread raises here (PyThreadState_SetAsyncExc) comes out of no function, and is of no kind of ours.
+    here = last is not None and last.f_code.co_filename == __file__
+    kind = type(problem).__module__.partition(".")[0]
+    return here and (
+        kind not in ("builtins", "json", "torch") or (isinstance(problem, TimeoutError) and not problem.errno)
+    )
 
 
-def _is_called_from_here(source: str) -> bool:
-    """Whether this file's functions call what is in that source: Python's own and torch's."""
-    torch = getattr(sys.modules.get("torch"), "__file__", None)
-    if source == __file__ or source.startswith("<") or (torch and source.startswith(os.path.dirname(torch) + os.sep)):
-        return True
-    return source.startswith(os.path.dirname(os.__file__) + os.sep) and f"-packages{os.sep}" not in source
+def _is_handler(frame: Any) -> bool:
+    """Whether a frame was given the one that called it: as a signal handler is, also one that is none any more."""
+    if frame.f_back is None:
+        return False
+    code = frame.f_code
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 0x04)]
+    given = [frame.f_locals.get(name) for name in names]
+    return any(one is frame.f_back or (type(one) is tuple and any(x is frame.f_back for x in one)) for one in given)
 
 
 def _code_of(handler: Any) -> Any:
