@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from operator import mul
 
 from ftprof.record.counted_context import CountedContext
 from ftprof.record.estimate_rows import FLOATING, EstimateRow, PrecisionRow, bounded_sum
@@ -99,15 +100,16 @@ def _impossible(measured: dict[str, int], times: Sequence[ContextTime]) -> Itera
 def _too_fast(context: CountedContext) -> Iterable[str]:
     """The first stratum of whose windows one GPU cannot have done what they give, however little it did elsewhere."""
     rate = device_peak(context)
-    for stratum in context.tally.strata if rate is not None else ():
-        flops = sum(
-            metric.weight * counted
-            for group, sums in stratum.groups.items()
-            for metric, counted in zip(context.groups[group].metrics, sums.sums, strict=True)
-            if metric.kind in FLOATING
-        )
-        time_us = sum(sums.time_us + _EDGES_US * sums.windows for sums in stratum.groups.values())
-        if rate is not None and flops > Fraction(rate * time_us, 1_000_000) * _CLOCK_SLACK:
+    if rate is None:
+        return
+    weights = [[m.weight if m.kind in FLOATING else 0 for m in group.metrics] for group in context.groups]
+    most = rate * _CLOCK_SLACK / 1_000_000  # a microsecond
+    for stratum in context.tally.strata:
+        flops = time_us = 0
+        for group, sums in stratum.groups.items():
+            flops += sum(map(mul, weights[group], sums.sums))
+            time_us += sums.time_us + _EDGES_US * sums.windows
+        if flops * most.denominator > time_us * most.numerator:
             yield (
                 f"windows of {time_us // 1000} ms on {context.device['uuid']} gave {flops} operations, and it can do "
                 f"{rate} a second at most: such a rate is impossible, and the figures of counters are refused"
