@@ -39,8 +39,10 @@ class Timeline:
         if flops == 0:
             return
         end_us = max(end_us, begin_us + 1)
-        self._make_room(begin_us >> self.shift, (end_us - 1) >> self.shift)
         first, last = begin_us >> self.shift, (end_us - 1) >> self.shift
+        if self._ends is None or first < self._ends[0] or last > self._ends[1]:
+            self._make_room(first, last)
+            first, last = begin_us >> self.shift, (end_us - 1) >> self.shift  # which may have made the steps longer
         if first == last:
             self.steps[first] = self.steps.get(first, 0) + flops
             return
