@@ -12,7 +12,8 @@ from typing import Any
 
 FIRST_HASH = "0" * 64
 _PLAIN = json.JSONEncoder(ensure_ascii=True)
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+# What is written was read, or is made of new values: nothing that holds itself.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, check_circular=False)
 
 
 def canonical(content: Any) -> bytes:

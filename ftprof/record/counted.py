@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from operator import mul
 
-from ftprof.record.counted_context import CountedContext
+from ftprof.record.counted_context import CountedContext, Surveyed
 from ftprof.record.estimate_rows import FLOATING, EstimateRow, PrecisionRow, bounded_sum
 from ftprof.record.journal import Journal
 from ftprof.record.lost_time import ContextTime, bound, bound_of, device_peak, metric_peak, precision_peak, size_of
@@ -45,6 +44,7 @@ def counted(journals: Sequence[Journal], run_end_us: int) -> Counted:
     everywhere: list[ContextTime] = []
     measured: dict[str, int] = {}
     flops_of: list[int] = []
+    too_fast: list[str] = []
     for journal in journals:
         mine: list[EstimateRow] = []
         for context in journal.contexts:
@@ -56,7 +56,9 @@ def counted(journals: Sequence[Journal], run_end_us: int) -> Counted:
             if not context.windows or uncounted_metrics(context):
                 lost.append(whole)
             if context.windows:
-                estimates = survey_of(context) if context.estimates is None else context.estimates
+                found = context.surveyed or surveyed(context)
+                estimates = found.estimates
+                too_fast += [found.too_fast] if found.too_fast else []
                 surveys.append(estimates)
                 seen = sum(e.metric.weight * e.measured for e in estimates if e.metric.kind in FLOATING)
                 measured[context.device["uuid"]] = measured.get(context.device["uuid"], 0) + seen
@@ -76,10 +78,7 @@ def counted(journals: Sequence[Journal], run_end_us: int) -> Counted:
         windows=sum(context.windows for journal in journals for context in journal.contexts),
         high=high,
         flops_of=tuple(flops_of),
-        impossible=(
-            *_impossible(measured, everywhere),
-            *(why for journal in journals for context in journal.contexts for why in _too_fast(context)),
-        ),
+        impossible=(*_impossible(measured, everywhere), *too_fast),
     )
 
 
@@ -97,29 +96,28 @@ def _impossible(measured: dict[str, int], times: Sequence[ContextTime]) -> Itera
             )
 
 
-def _too_fast(context: CountedContext) -> Iterable[str]:
+def _too_fast(context: CountedContext) -> str | None:
     """The first stratum of whose windows one GPU cannot have done what they give, however little it did elsewhere."""
     rate = device_peak(context)
     if rate is None:
-        return
-    weights = [[m.weight if m.kind in FLOATING else 0 for m in group.metrics] for group in context.groups]
+        return None
     most = rate * _CLOCK_SLACK / 1_000_000  # a microsecond
     for stratum in context.tally.strata:
         flops = time_us = 0
         for group, sums in stratum.groups.items():
-            flops += sum(map(mul, weights[group], sums.sums))
+            flops += context.groups[group].operations(sums.sums)
             time_us += sums.time_us + _EDGES_US * sums.windows
         if flops * most.denominator > time_us * most.numerator:
-            yield (
+            return (
                 f"windows of {time_us // 1000} ms on {context.device['uuid']} gave {flops} operations, and it can do "
                 f"{rate} a second at most: such a rate is impossible, and the figures of counters are refused"
             )
-            return
+    return None
 
 
-def survey_of(context: CountedContext) -> tuple[Estimate, ...]:
-    """The estimates of a context's metrics, from its windows. Raises ``ValueError`` as ``survey`` does."""
-    return survey(_as_surveyed(context, end_of(context)))
+def surveyed(context: CountedContext) -> Surveyed:
+    """What the windows of a context amount to. Raises ``ValueError`` as ``survey`` does."""
+    return Surveyed(survey(_as_surveyed(context, end_of(context))), _too_fast(context))
 
 
 def end_of(context: CountedContext) -> int:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from ftprof.record.estimate_rows import FLOATING
 from ftprof.record.explanation import explain
 from ftprof.record.fields import parse_count, parse_counts, parse_list, parse_object, parse_text, parse_whole
 from ftprof.record.rollup import Stratum, Sums, Tally
@@ -78,11 +77,19 @@ class AbnormalGap:
         return meaning, call, self.remedy or known.remedy
 
 
+@dataclass(frozen=True)
+class Surveyed:
+    """What a context's windows amount to. ``too_fast`` says of some, if any, that its GPU cannot have done so much."""
+
+    estimates: tuple[Estimate, ...]
+    too_fast: str | None
+
+
 @dataclass
 class CountedContext:
     """A context's device, plan and windows. Without groups nothing could be counted on it.
 
-    ``estimates`` is set where the windows were surveyed already; ``tally`` is empty then.
+    ``surveyed`` is set where its windows were surveyed already; ``tally`` is empty then.
     """
 
     number: int
@@ -94,7 +101,7 @@ class CountedContext:
     windows: int = 0
     last_us: int = 0
     tally: Tally = field(default_factory=lambda: Tally(()))
-    estimates: tuple[Estimate, ...] | None = None
+    surveyed: Surveyed | None = None
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> CountedContext:
@@ -127,8 +134,11 @@ class CountedContext:
             again.tally,
         )
 
-    def add_window(self, data: dict[str, Any]) -> None:
-        """From a ``counts`` line. Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form does not hold."""
+    def add_window(self, data: dict[str, Any]) -> int:
+        """From a ``counts`` line; the floating-point operations in it.
+
+        Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form does not hold.
+        """
         group = parse_whole(data["group"])
         counts = parse_counts(data["counts"])
         if group >= len(self.groups) or len(counts) != len(self.groups[group].metrics):
@@ -139,13 +149,7 @@ class CountedContext:
         self.tally.add_window(parse_whole(data["stratum"]), group, begin, end, counts)
         self.windows += 1
         self.last_us = max(self.last_us, end)
-
-    def operations(self, group: int, counts: Iterable[int]) -> int:
-        """The floating-point operations in the counts of one group."""
-        metrics = self.groups[group].metrics
-        return sum(
-            metric.weight * count for metric, count in zip(metrics, counts, strict=True) if metric.kind in FLOATING
-        )
+        return self.groups[group].operations(counts)
 
     def add_stratum(self, data: dict[str, Any]) -> Stratum:
         """From a part of a ``rollup`` line. Raises as ``add_window`` does."""

@@ -23,8 +23,8 @@ def _enter_context(journal: Journal, line: dict[str, Any]) -> None:
 
 def _enter_counts(journal: Journal, line: dict[str, Any]) -> None:
     context = context_of(journal.contexts[journal.earlier_contexts :], line["context"])
-    context.add_window(line)
-    journal.timeline.add(line["begin_us"], line["end_us"], context.operations(line["group"], map(int, line["counts"])))
+    flops = context.add_window(line)
+    journal.timeline.add(line["begin_us"], line["end_us"], flops)
     journal.windows += 1
     journal.last_us = max(journal.last_us, line["end_us"])
 
@@ -38,7 +38,7 @@ def _enter_rollup(journal: Journal, line: dict[str, Any]) -> None:
     for row in parse_list(line["strata"]):
         context = context_of(journal.contexts[journal.earlier_contexts :], row["context"])
         stratum = context.add_stratum(row)
-        flops = sum(context.operations(group, sums.sums) for group, sums in stratum.groups.items())
+        flops = sum(context.groups[group].operations(sums.sums) for group, sums in stratum.groups.items())
         journal.timeline.add(stratum.begin_us, stratum.end_us, flops)
     journal.windows += sum(context.windows for context in journal.contexts) - before
     journal.last_us = max(journal.last_us, parse_whole(line["last_us"]))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 JOURNAL_SCHEMA = "ftprof.journal/1"
 JOURNALS = "*.journal"
 METHODS = ("counters", "gpm", "analytic", "peak-bound")
+_DECODER = json.JSONDecoder()
 PHASES = ("train", "recompute", "evaluate", "generate", "auxiliary")
 _KINDS = frozenset(
     (
@@ -177,7 +178,10 @@ def _verified(path: Path, lines: list[bytes]) -> Iterator[tuple[dict[str, Any], 
     previous = FIRST_HASH
     for number, text in enumerate(lines, 1):
         try:
-            line = json.loads(text.decode("utf-8"))
+            written = text.decode("utf-8")
+            line, end = _DECODER.raw_decode(written)
+            if end < len(written):
+                raise ValueError("more than one value")
         except (ValueError, RecursionError) as error:
             raise _broken(path, number, "it is no JSON") from error
         if not isinstance(line, dict) or not isinstance(line.get("kind"), str) or line["kind"] not in _KINDS:

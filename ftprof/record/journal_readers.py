@@ -107,7 +107,7 @@ def read_for_parent() -> None:
 
 
 def _surveyed(folder: Path, files: RunFiles, names: list[str]) -> list[Journal | None] | UntrustedInput:
-    from ftprof.record.counted import survey_of
+    from ftprof.record.counted import surveyed
     from ftprof.record.rollup import Tally
 
     journals: list[Journal | None] = []
@@ -116,7 +116,7 @@ def _surveyed(folder: Path, files: RunFiles, names: list[str]) -> list[Journal |
             journal = parse_journal(folder / name, files[name])
             for context in [] if journal is None else journal.contexts:
                 if context.windows:
-                    context.estimates = survey_of(context)
+                    context.surveyed = surveyed(context)
                     context.tally = Tally(())
             journals.append(journal)
     except UntrustedInput as error:

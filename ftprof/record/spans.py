@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from operator import mul
 
+from ftprof.record.estimate_rows import FLOATING
 from ftprof.record.ratio import WINDOWS_OF_RATIO, Pooled, joined, rounded
 from ftprof.record.rollup import Stratum, Sums
 
@@ -45,6 +47,15 @@ class Group:
         if len(found) != 1:
             raise ValueError(f"a {self.role} group with {len(found)} metrics of {wanted}")
         return found[0]
+
+    @cached_property
+    def floating_weights(self) -> tuple[int, ...]:
+        """For each metric the floating-point operations of a count, 0 for others."""
+        return tuple(metric.weight if metric.kind in FLOATING else 0 for metric in self.metrics)
+
+    def operations(self, counts: Iterable[int]) -> int:
+        """The floating-point operations in counts of its metrics."""
+        return sum(map(mul, self.floating_weights, counts))
 
 
 @dataclass(frozen=True)
@@ -146,7 +157,7 @@ def _span(context: Context, stratum: Stratum, begin_us: int, end_us: int) -> Spa
     length_us = max(end_us - begin_us, 0)
     gaps_us = sum(max(min(end_us, end) - max(begin_us, begin), 0) for begin, end in context.gaps)
     edges_us = max(length_us - gaps_us - sum(sums.time_us for sums in stratum.groups.values()), 0)
-    if edges_us > _TAME_EDGES * length_us:
+    if edges_us * _TAME_EDGES.denominator > length_us * _TAME_EDGES.numerator:
         gaps_us, edges_us = gaps_us + edges_us, 0
     return Span(
         groups=stratum.groups,

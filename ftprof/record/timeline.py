@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from ftprof.record.fields import parse_count, parse_list, parse_object, parse_whole
@@ -46,20 +47,17 @@ class Timeline:
         if first == last:
             self.steps[first] = self.steps.get(first, 0) + flops
             return
-        before = 0
-        for step in range(first, last + 1):
-            until_us = min((step + 1) << self.shift, end_us)
-            sofar = flops * (until_us - begin_us) // (end_us - begin_us)
-            if sofar != before:  # a step of nothing would be the first or the last
-                self.steps[step] = self.steps.get(step, 0) + sofar - before
-            before = sofar
+        ends = range((first + 1) << self.shift, end_us, self.step_us)
+        until = [0, *[flops * (moment_us - begin_us) // (end_us - begin_us) for moment_us in ends], flops]
+        for step, (before, after) in enumerate(pairwise(until), first):
+            if after != before:  # a step of nothing would be the first or the last
+                self.steps[step] = self.steps.get(step, 0) + after - before
 
     def add_all(self, other: Timeline) -> None:
         """Add another timeline."""
         if not other.steps:
             return
-        while self.shift < other.shift:
-            self._double()
+        self._lengthen(max(other.shift - self.shift, 0))
         first, last = min(other.steps), max(other.steps)
         self._make_room(first >> (self.shift - other.shift), last >> (self.shift - other.shift))
         down, mine = self.shift - other.shift, self.steps  # the room may have made the steps longer
@@ -111,16 +109,20 @@ class Timeline:
     def _make_room(self, first: int, last: int) -> None:
         known = self._ends or ((min(self.steps), max(self.steps)) if self.steps else (first, last))
         low, high = min(known[0], first), max(known[1], last)
-        while high - low >= MOST_STEPS:
-            self._double()
-            low, high = low >> 1, high >> 1
-        self._ends = low, high
+        times = 0
+        while (high >> times) - (low >> times) >= MOST_STEPS:
+            times += 1
+        self._lengthen(times)
+        self._ends = low >> times, high >> times
 
-    def _double(self) -> None:
-        doubled: dict[int, int] = {}
+    def _lengthen(self, times: int) -> None:
+        """Double the length of a step so many times."""
+        if times == 0:
+            return
+        longer: dict[int, int] = {}
         for step, flops in self.steps.items():
-            doubled[step >> 1] = doubled.get(step >> 1, 0) + flops
-        self.shift, self.steps, self._ends = self.shift + 1, doubled, None
+            longer[step >> times] = longer.get(step >> times, 0) + flops
+        self.shift, self.steps, self._ends = self.shift + times, longer, None
 
 
 def added(timelines: Iterable[Timeline]) -> Timeline:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_counters_journal import ROLLED_UP, WHOLE, counters_journal, run_journal
+from test_counters_journal import ROLLED_UP, WHOLE, context, counters_journal, counts, end, run_journal
 
 from ftprof.errors import FtprofError
 from ftprof.record import journal_readers
@@ -42,6 +42,16 @@ def test_the_record_does_not_hang_on_who_read_the_journals(folder: Path, monkeyp
     read_by_others(monkeypatch)
     monkeypatch.setattr(journal_readers, "parse_journal", None)  # so that nothing is read here
     assert record_bytes(merge_journals(folder, 1).to_json()) == here
+
+
+def test_an_impossible_rate_is_refused_whoever_read_its_windows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hour_us = 3_600_000_000
+    burst, quiet = counts(10**16, 1000, 1_001_000), counts(1000, 2_000_000, hour_us, stratum=1)
+    counters_journal(folder, context(), burst, quiet, end(hour_us), pid=20)
+    here = merge_journals(folder, 1)
+    assert any("such a rate is impossible" in reason for reason in here.reasons)
+    read_by_others(monkeypatch)
+    assert merge_journals(folder, 1) == here
 
 
 def test_the_first_broken_journal_is_named_whoever_read_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
