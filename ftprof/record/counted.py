@@ -10,7 +10,15 @@ from functools import partial
 from ftprof.record.counted_context import CountedContext, Surveyed
 from ftprof.record.estimate_rows import FLOATING, EstimateRow, PrecisionRow, bounded_sum
 from ftprof.record.journal import Journal
-from ftprof.record.lost_time import ContextTime, bound, bound_of, device_peak, metric_peak, precision_peak, size_of
+from ftprof.record.lost_time import (
+    ContextTime,
+    DeviceTimes,
+    bound_of,
+    device_peak,
+    metric_peak,
+    precision_peak,
+    size_of,
+)
 from ftprof.record.peaks import peak_counts_per_second
 from ftprof.record.spans import Context
 from ftprof.record.survey import Estimate, Total, survey, total, total_of
@@ -67,28 +75,26 @@ def counted(journals: Sequence[Journal], run_end_us: int) -> Counted:
         rows += mine
         flops_of.append(sum(row.flops for row in mine if row.kind in FLOATING))
     everything = total(surveys)
-    high = bounded_sum([everything.high, bound(lost, device_peak)])
-    peak = bound(everywhere, device_peak)
+    lost_times, all_times = DeviceTimes(lost), DeviceTimes(everywhere)
+    high = bounded_sum([everything.high, lost_times.bound(device_peak)])
+    peak = all_times.bound(device_peak)
     if peak is not None and peak >= everything.value:
         high = peak if high is None else min(high, peak)  # each metric alone was bounded by a peak of its own
     return Counted(
         total=everything,
         rows=tuple(rows),
-        precisions=tuple(_precisions(surveys, lost)),
+        precisions=tuple(_precisions(surveys, lost_times)),
         windows=sum(context.windows for journal in journals for context in journal.contexts),
         high=high,
         flops_of=tuple(flops_of),
-        impossible=(*_impossible(measured, everywhere), *too_fast),
+        impossible=(*_impossible(measured, all_times), *too_fast),
     )
 
 
-def _impossible(measured: dict[str, int], times: Sequence[ContextTime]) -> Iterable[str]:
+def _impossible(measured: dict[str, int], times: DeviceTimes) -> Iterable[str]:
     """GPUs of which windows give more than they can have done in the whole time of their contexts."""
-    by_device: dict[str, list[ContextTime]] = {}
-    for time in times:
-        by_device.setdefault(time.context.device["uuid"], []).append(time)
     for uuid, flops in measured.items():
-        most = bound(by_device[uuid], device_peak)
+        most = times.bound_of_device(uuid, device_peak)
         if most is not None and flops > most * _CLOCK_SLACK:
             yield (
                 f"the counters of {uuid} gave {flops} operations in a time in which it can do {most} at most: such a "
@@ -182,7 +188,7 @@ def _row(process: str, tail: ContextTime, estimate: Estimate) -> EstimateRow:
     )
 
 
-def _precisions(surveys: Sequence[Sequence[Estimate]], lost: Sequence[ContextTime]) -> Iterable[PrecisionRow]:
+def _precisions(surveys: Sequence[Sequence[Estimate]], lost: DeviceTimes) -> Iterable[PrecisionRow]:
     chosen: dict[tuple[str, str], list[tuple[int, Estimate]]] = {}
     for number, estimates in enumerate(surveys):
         for estimate in estimates:
@@ -190,7 +196,7 @@ def _precisions(surveys: Sequence[Sequence[Estimate]], lost: Sequence[ContextTim
     for (kind, precision), mine in chosen.items():
         summed = total_of(mine)
         only_zeros = all(e.upper_limit is not None for _, e in mine)
-        more = bound(lost, partial(precision_peak, kind, precision))
+        more = lost.bound(partial(precision_peak, kind, precision))
         yield PrecisionRow(
             precision=precision,
             kind=kind,

@@ -147,8 +147,10 @@ def read_journal(path: Path) -> Journal | None:
     return parse_journal(path, content)
 
 
-def parse_journal(path: Path, content: bytes) -> Journal | None:
+def parse_journal(path: Path, content: bytes, timelines: dict[str, Timeline] | None = None) -> Journal | None:
     """Verify a journal's bytes; ``None`` where its process was killed before its first line was whole.
+
+    With ``timelines``, by method, it shares one with all journals of its method that are read with them.
 
     A torn last line is dropped and noted in ``torn``. Anything else that does not hold raises ``BrokenJournal``: a
     broken chain, a line that is no canonical JSON, a field that is missing or of the wrong form.
@@ -158,7 +160,7 @@ def parse_journal(path: Path, content: bytes) -> Journal | None:
     for number, (line, text) in enumerate(_verified(path, lines), 1):
         try:
             if journal is None:
-                journal = _begin(path, line)
+                journal = _begin(path, line, {} if timelines is None else timelines)
             else:
                 _enter(journal, line)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -198,7 +200,7 @@ def _broken(path: Path, number: int, why: str) -> BrokenJournal:
     return BrokenJournal(path, number, f"the chain is broken, {why}; the file was changed after it was written")
 
 
-def _begin(path: Path, line: dict[str, Any]) -> Journal:
+def _begin(path: Path, line: dict[str, Any], timelines: dict[str, Timeline]) -> Journal:
     if line["kind"] != "header" or line["schema"] != JOURNAL_SCHEMA:
         raise ValueError(f"the first line is no header of {JOURNAL_SCHEMA}")
     devices = _check_program(line)
@@ -209,7 +211,8 @@ def _begin(path: Path, line: dict[str, Any]) -> Journal:
         parse_text(line["software"]["ftprof"])
         if "launch" in line:
             Launch.from_json(line["launch"])
-    return Journal(path, line, last_us=line["time_us"], devices=devices)
+    timeline = timelines.setdefault(line["method"], Timeline())
+    return Journal(path, line, last_us=line["time_us"], devices=devices, timeline=timeline)
 
 
 def _check_program(line: dict[str, Any]) -> list[dict[str, Any]]:

@@ -111,9 +111,10 @@ def _surveyed(folder: Path, files: RunFiles, names: list[str]) -> list[Journal |
     from ftprof.record.rollup import Tally
 
     journals: list[Journal | None] = []
+    timelines: dict[str, Timeline] = {}
     try:
         for name in names:
-            journal = parse_journal(folder / name, files[name])
+            journal = parse_journal(folder / name, files[name], timelines)
             for context in [] if journal is None else journal.contexts:
                 if context.windows:
                     context.surveyed = surveyed(context)
@@ -121,17 +122,14 @@ def _surveyed(folder: Path, files: RunFiles, names: list[str]) -> list[Journal |
             journals.append(journal)
     except UntrustedInput as error:
         return error
-    _join_timelines([journal for journal in journals if journal is not None])
+    _part_timelines([journal for journal in journals if journal is not None and journal.header["role"] == "process"])
     return journals
 
 
-def _join_timelines(journals: list[Journal]) -> None:
-    """Of each method's journals the first gets the time lines of all: a record has their sum only."""
-    first: dict[tuple[str, str], Journal] = {}
+def _part_timelines(journals: list[Journal]) -> None:
+    """The first journal of each method keeps the timeline that they share: a record has the sum of all."""
+    kept = set()
     for journal in journals:
-        kind = journal.header["role"], journal.header["method"]
-        if kind in first:
-            first[kind].timeline.add_all(journal.timeline)
+        if journal.header["method"] in kept:
             journal.timeline = Timeline()
-        else:
-            first[kind] = journal
+        kept.add(journal.header["method"])

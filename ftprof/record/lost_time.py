@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ftprof.record.counted_context import CountedContext
+from ftprof.record.estimate_rows import bounded_sum
 from ftprof.record.peaks import peak_counts_per_second, peak_flops_per_second
 from ftprof.record.spans import Metric
 
+Peak = Callable[[CountedContext], int | None]
 _MILLION = 1_000_000
 
 
@@ -21,23 +23,37 @@ class ContextTime:
     end_us: int
 
 
-def bound(times: Iterable[ContextTime], peak: Callable[[CountedContext], int | None]) -> int | None:
-    """The most that the GPUs can have done in these times, however many contexts share a moment of one.
+class DeviceTimes:
+    """Times of contexts by device, each moment of a device once, however many contexts share it."""
 
-    ``peak`` is what the GPU of a context can do in a second. ``None`` where nothing bounds one of them.
-    """
-    by_device: dict[str, list[ContextTime]] = {}
-    for time in times:
-        if time.end_us > time.begin_us:
-            by_device.setdefault(time.context.device["uuid"], []).append(time)
-    most = 0
-    for mine in by_device.values():
-        peaks = [peak(time.context) for time in mine]
-        known = [rate for rate in peaks if rate is not None]
-        if len(known) < len(peaks):
-            return None
-        most += -(-max(known) * _covered_us(mine) // _MILLION)
-    return most
+    def __init__(self, times: Iterable[ContextTime]) -> None:
+        by_device: dict[str, list[ContextTime]] = {}
+        for time in times:
+            if time.end_us > time.begin_us:
+                by_device.setdefault(time.context.device["uuid"], []).append(time)
+        self._of = {
+            uuid: (_covered_us(mine), list({id(time.context): time.context for time in mine}.values()))
+            for uuid, mine in by_device.items()
+        }
+
+    def bound(self, peak: Peak) -> int | None:
+        """The most that the GPUs can have done in these times; ``None`` where nothing bounds one of them.
+
+        ``peak`` is what the GPU of a context can do in a second.
+        """
+        return bounded_sum([self.bound_of_device(uuid, peak) for uuid in self._of])
+
+    def bound_of_device(self, uuid: str, peak: Peak) -> int | None:
+        """The same of one GPU."""
+        if uuid not in self._of:
+            return 0
+        covered_us, contexts = self._of[uuid]
+        fastest = 0
+        for rate in map(peak, contexts):
+            if rate is None:
+                return None
+            fastest = max(fastest, rate)
+        return -(-fastest * covered_us // _MILLION)
 
 
 def bound_of(time: ContextTime, rate: int | None) -> int | None:
@@ -80,9 +96,9 @@ def size_of(context: CountedContext) -> tuple[str, int, int]:
     return device["capability"], device["multiprocessors"], device["clock_khz"]
 
 
-def _covered_us(times: Iterable[ContextTime]) -> int:
+def _covered_us(times: list[ContextTime]) -> int:
     covered = until_us = 0
-    for time in sorted(times, key=lambda time: time.begin_us):
-        covered += max(time.end_us - max(time.begin_us, until_us), 0)
-        until_us = max(until_us, time.end_us)
+    for begin_us, end_us in sorted((time.begin_us, time.end_us) for time in times):
+        covered += max(end_us - max(begin_us, until_us), 0)
+        until_us = max(until_us, end_us)
     return covered

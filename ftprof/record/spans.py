@@ -149,14 +149,18 @@ def link_of(spans: list[Span], context: Context) -> Pooled | None:
 
 
 def _span(context: Context, stratum: Stratum, begin_us: int, end_us: int) -> Span:
-    hardware = [
-        (sums, context.groups[index].denominator)
-        for index, sums in stratum.groups.items()
-        if not context.groups[index].is_patched
-    ]
+    slots = all_us = windows = time_us = cycles = 0
+    for index, sums in stratum.groups.items():
+        slots += sums.windows
+        all_us += sums.time_us
+        group = context.groups[index]
+        if not group.is_patched:
+            windows += sums.windows
+            time_us += sums.time_us
+            cycles += sums.sums[group.denominator]
     length_us = max(end_us - begin_us, 0)
     gaps_us = sum(max(min(end_us, end) - max(begin_us, begin), 0) for begin, end in context.gaps)
-    edges_us = max(length_us - gaps_us - sum(sums.time_us for sums in stratum.groups.values()), 0)
+    edges_us = max(length_us - gaps_us - all_us, 0)
     if edges_us * _TAME_EDGES.denominator > length_us * _TAME_EDGES.numerator:
         gaps_us, edges_us = gaps_us + edges_us, 0
     return Span(
@@ -164,10 +168,10 @@ def _span(context: Context, stratum: Stratum, begin_us: int, end_us: int) -> Spa
         length_us=length_us,
         gaps_us=gaps_us,
         edges_us=edges_us,
-        slots=sum(sums.windows for sums in stratum.groups.values()),
-        windows=sum(sums.windows for sums, _ in hardware),
-        time_us=sum(sums.time_us for sums, _ in hardware),
-        cycles=sum(sums.sums[divisor] for sums, divisor in hardware),
+        slots=slots,
+        windows=windows,
+        time_us=time_us,
+        cycles=cycles,
     )
 
 

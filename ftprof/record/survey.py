@@ -344,20 +344,26 @@ class _View:
         return extrapolate(self._seen, counts)
 
     def _saw(self, stratum: range) -> Seen:
-        mine = [self._sums[h] for h in stratum]
-        spans = [self._spans[h] for h in stratum]
-        windows = sum(sums.windows for sums in mine)
-        divisors = sum(sums.sums[self._divisor] for sums in mine)
-        all_windows = sum(span.windows for span in spans)
+        windows = divisors = divisor_squares = all_windows = time_us = cycles = edges = gaps = 0
+        for h in stratum:
+            sums, span = self._sums[h], self._spans[h]
+            windows += sums.windows
+            divisors += sums.sums[self._divisor]
+            divisor_squares += sums.squares[self._divisor]
+            all_windows += span.windows
+            time_us += span.time_us
+            cycles += span.cycles + span.patched_cycles
+            edges += span.edge_cycles
+            gaps += span.gap_cycles
         return Seen(
             windows=windows,
             divisors=divisors,
-            divisor_squares=sum(sums.squares[self._divisor] for sums in mine),
-            length_us=sum(span.time_us for span in spans) / all_windows,
-            unseen=sum(span.cycles + span.patched_cycles for span in spans) - divisors,
+            divisor_squares=divisor_squares,
+            length_us=time_us / all_windows,
+            unseen=cycles - divisors,
             unseen_windows=all_windows - windows,
-            edges=sum(span.edge_cycles for span in spans),
-            gaps=sum(span.gap_cycles for span in spans),
+            edges=edges,
+            gaps=gaps,
         )
 
     def _extrapolate_patched(self, number: int) -> Extrapolated:
