@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -107,7 +108,8 @@ def _sign(record: Path, key: Path, folder: Path | None, paths: list[Path], outpu
     now = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
     statement = statement_of(record.name, content, json.loads(content), journals, others, now, f"ftprof {__version__}")
     _write(where, sign(statement.to_bytes(), signer).to_bytes())
-    write_stdout(printable(sys.stdout, _answer(record, folder, len(journals or ()), others, where, signer)))
+    answer = _answer(record, folder, len(journals or ()), others, where, signer)
+    write_stdout(printable(sys.stdout, f"{answer}\nnext      {_next_step(record, folder, paths, where)}"))
     return 0
 
 
@@ -136,8 +138,6 @@ def _write(where: Path, content: bytes) -> None:
 def _answer(
     record: Path, folder: Path | None, journals: int, others: list[Subject], where: Path, signer: object
 ) -> str:
-    from ftprof.proof.envelope import default_envelope
-
     key_id = signer.public_key.keyid  # type: ignore[attr-defined]
     if folder is not None:
         kept = f"{journals} files of {folder}"
@@ -149,7 +149,15 @@ def _answer(
     lines = [f"signed    {record}", f"journals  {kept}", f"files     {', '.join(s.name for s in others[:3]) or 'none'}"]
     if len(others) > 3:
         lines[-1] += f" and {len(others) - 3} more"
-    envelope = "" if where == default_envelope(record) else f" --envelope {where}"
-    given = "" if folder is None else f" --journals {folder}"
-    next_step = f"ftprof verify {record}{envelope}{given} --public-key FILE.pub"
-    return "\n".join([*lines, f"key id    {key_id}", f"envelope  {where}", f"next      {next_step}"])
+    return "\n".join([*lines, f"key id    {key_id}", f"envelope  {where}"])
+
+
+def _next_step(record: Path, folder: Path | None, paths: list[Path], where: Path) -> str:
+    """The command that verifies all that was signed."""
+    from ftprof.proof.envelope import default_envelope
+
+    words = ["ftprof", "verify", str(record)]
+    words += [] if where == default_envelope(record) else ["--envelope", str(where)]
+    words += [] if folder is None else ["--journals", str(folder)]
+    words += [word for path in paths for word in ("--subject", str(path))]
+    return shlex.join([*words, "--public-key", "FILE.pub"])

@@ -17,12 +17,16 @@ from ftprof.record.phase_amounts import PhaseAmount
 
 @dataclass(frozen=True)
 class ThresholdDistance:
-    """A method under one policy. ``largest_tokens`` is None where no number of tokens is known to stay below."""
+    """A method under one policy. ``largest_tokens`` is None where no number of tokens is known to stay below.
+
+    That is so where nothing bounds the operations, or where what is declared beside them ``is_above`` by itself.
+    """
 
     method: str
     verdict: Verdict
     flops_compared: Fraction
     largest_tokens: int | None
+    is_above: bool
 
 
 def largest_tokens_below(threshold: Fraction, flops_a_token: Fraction) -> int | None:
@@ -55,5 +59,6 @@ def _distance(estimate: MethodEstimate, policy: Policy, inputs: PolicyInputs) ->
         if "recompute" in claims.deducted_phases:
             a_token = estimate.guidelines_basis_a_token
     bounded = not estimate.not_counted and (inputs.gpai or policy.gpai_condition is None)
-    largest = largest_tokens_below(max(verdict.threshold_flops - beside, Fraction(0)), a_token) if bounded else None
-    return ThresholdDistance(estimate.method.describe(), verdict, compared.value or Fraction(0), largest)
+    left = verdict.threshold_flops - beside
+    largest = largest_tokens_below(left, a_token) if bounded and left >= 0 else None
+    return ThresholdDistance(estimate.method.describe(), verdict, compared.value or Fraction(0), largest, left < 0)

@@ -26,6 +26,7 @@ _LOWEST_PEAK = 10**11  # FLOP a second; a number below it was meant in TFLOP/s
 class BaseCompute:
     """Both ends in FLOP (None where unknown), how each came about, from where, and the table's model if one was named.
 
+    ``between`` are the figures of further derivations, from low to high, each with its kind.
     ``note`` is what an answer should say about it, where the user did not state the figure on this command line.
     """
 
@@ -36,6 +37,7 @@ class BaseCompute:
     source: str | None = None
     model: str | None = None
     note: str | None = None
+    between: tuple[tuple[Fraction, str | None], ...] = ()
 
 
 def read_base_compute(options: PolicyOptions, before: PolicyInputs, environment: Mapping[str, str]) -> BaseCompute:
@@ -135,9 +137,14 @@ def _peak(text: str) -> tuple[Fraction, str]:
 
 
 def _ends(derivations: list[Derivation] | tuple[Derivation, ...], source: str, name: str | None) -> BaseCompute:
-    low = min(derivations, key=lambda derivation: derivation.flops)
-    high = max(derivations, key=lambda derivation: derivation.flops)
-    return BaseCompute(low.flops, high.flops, low.kind, high.kind, source, name, f"Base compute: {source}.")
+    # Of several that give the same figure, the first in the table says how it came about.
+    kinds: dict[Fraction, str | None] = {}
+    for derivation in derivations:
+        kinds.setdefault(derivation.flops, derivation.kind)
+    figures = sorted(kinds.items())
+    (low, low_kind), (high, high_kind) = figures[0], figures[-1]
+    between = tuple(figures[1:-1])
+    return BaseCompute(low, high, low_kind, high_kind, source, name, f"Base compute: {source}.", between)
 
 
 def _recorded(before: PolicyInputs, name: str | None) -> BaseCompute:
@@ -150,6 +157,7 @@ def _recorded(before: PolicyInputs, name: str | None) -> BaseCompute:
         source,
         name,
         None if source is None else f"Base compute: {source}.",
+        before.pretrain_between,
     )
 
 

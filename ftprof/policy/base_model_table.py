@@ -175,7 +175,7 @@ def _model(line: _Line, file: str | None) -> BaseModel:
 
 
 def _joined(before: BaseModel | None, model: BaseModel) -> BaseModel:
-    """One model of two lines: two derivations, or what is unpublished by one source and not by another."""
+    """One model of several lines: their derivations, or what is unpublished by one source and not by another."""
     if before is None:
         return model
     derivations = before.derivations + model.derivations

@@ -75,6 +75,7 @@ def read_policy_options(
         claims=_claims(options, before.claims),
         pretrain_low_kind=base.low_kind,
         pretrain_high_kind=base.high_kind,
+        pretrain_between=base.between,
     )
     notes = [] if recorded is None else _overridden(recorded, inputs)
     if base.note is not None:
@@ -131,10 +132,8 @@ def _overridden(recorded: PolicyInputs, inputs: PolicyInputs) -> list[str]:
 def _base_text(inputs: PolicyInputs) -> str:
     from ftprof.quantity import to_json
 
-    low, high = inputs.pretrain_flops_low, inputs.pretrain_flops_high
-    if low is None or high is None:
-        return "unknown"
-    return f"{to_json(low)} FLOP" if low == high else f"{to_json(low)} or {to_json(high)} FLOP"
+    figures = " or ".join(to_json(flops) for flops in inputs.base_figures() if flops is not None)
+    return f"{figures} FLOP" if figures else "unknown"
 
 
 def _claims_text(claims: Claims) -> str:

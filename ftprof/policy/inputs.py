@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from ftprof.errors import UntrustedInput, UsageProblem
@@ -22,6 +24,7 @@ _KEYS = (
     "claims",
 )
 _KIND_KEYS = ("pretrain_low_kind", "pretrain_high_kind")
+_BETWEEN = "pretrain_between"
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class PolicyInputs:
     """The base model as the user stated it or as the table gives it.
 
     ``pretrain_flops_low`` and ``pretrain_flops_high`` are its training compute in FLOP: equal where there is
-    one figure, the two ends where there are two derivations, both None where it is unknown.
+    one figure, the two ends where there are several derivations, both None where it is unknown. ``pretrain_between``
+    are the figures of further derivations, from low to high, each with its kind.
     ``pretrain_low_kind`` and ``pretrain_high_kind`` say how each came about (one of ``derivation.KINDS``, or None where
     that is not told) and ``pretrain_source`` where they come from. Raises UsageProblem where the inputs contradict each
     other.
@@ -44,6 +48,7 @@ class PolicyInputs:
     claims: Claims = field(default_factory=Claims)
     pretrain_low_kind: str | None = None
     pretrain_high_kind: str | None = None
+    pretrain_between: tuple[tuple[Fraction, str | None], ...] = ()
 
     def __post_init__(self) -> None:
         low, high = self.pretrain_flops_low, self.pretrain_flops_high
@@ -51,6 +56,8 @@ class PolicyInputs:
             raise UsageProblem("the base model's compute has one end only; give both or neither")
         if low is not None and high is not None and not 0 < low <= high:
             raise UsageProblem("the base model's compute is zero, negative, or has its low end above its high end")
+        if self.pretrain_between and not _in_order([low, *(flops for flops, _ in self.pretrain_between), high]):
+            raise UsageProblem("the base model's further figures are not in order between its low and its high end")
         if self.systemic_risk is False and low is not None and low > SYSTEMIC_RISK_PRESUMPTION:
             raise UsageProblem(
                 f"--no-systemic-risk contradicts a base model's compute of {to_json(low)} FLOP: above "
@@ -62,19 +69,21 @@ class PolicyInputs:
                 "(AI Act, Article 51); leave one of them out"
             )
 
-    def base_ends(self) -> tuple[Fraction | None, ...]:
-        """The base compute in FLOP at each of its ends: one figure, two, or None alone where unknown."""
-        if self.pretrain_flops_low == self.pretrain_flops_high:
-            return (self.pretrain_flops_low,)
-        return (self.pretrain_flops_low, self.pretrain_flops_high)
+    def base_figures(self) -> tuple[Fraction | None, ...]:
+        """The base compute in FLOP by each derivation, from the lowest: None alone where it is unknown."""
+        ends = dict.fromkeys((self.pretrain_flops_low, self.pretrain_flops_high))
+        low, *high = ends
+        return (low, *(flops for flops, _ in self.pretrain_between), *high)
 
     def base_kinds(self) -> tuple[str | None, ...]:
-        """How each of ``base_ends`` came about."""
-        return (self.pretrain_low_kind, self.pretrain_high_kind)[: len(self.base_ends())]
+        """How each of ``base_figures`` came about."""
+        kinds = (self.pretrain_low_kind, *(kind for _, kind in self.pretrain_between), self.pretrain_high_kind)
+        return kinds[: len(self.base_figures())]
 
     def to_json(self) -> dict[str, Any]:
         """The form that a record carries: quantities as exact strings."""
         low, high = self.pretrain_flops_low, self.pretrain_flops_high
+        between = [{"flops": to_json(flops), "kind": kind} for flops, kind in self.pretrain_between]
         return {
             "pretrain_flops_low": None if low is None else to_json(low),
             "pretrain_flops_high": None if high is None else to_json(high),
@@ -85,17 +94,16 @@ class PolicyInputs:
             "claims": self.claims.to_json(),
             "pretrain_low_kind": self.pretrain_low_kind,
             "pretrain_high_kind": self.pretrain_high_kind,
+            **({"pretrain_between": between} if between else {}),
         }
 
     @classmethod
     def from_json(cls, data: object, where: str) -> PolicyInputs:
         """Read back what ``to_json`` wrote. Raises UntrustedInput, naming ``where``, for anything else."""
-        if not isinstance(data, dict) or not set(_KEYS) <= set(data) <= {*_KEYS, *_KIND_KEYS}:
+        if not isinstance(data, dict) or not set(_KEYS) <= set(data) <= {*_KEYS, *_KIND_KEYS, _BETWEEN}:
             raise UntrustedInput(f"{where}: the policy inputs must have the keys {', '.join(_KEYS)}")
-        kinds = tuple(data.get(key) for key in _KIND_KEYS)
-        for key, kind in zip(_KIND_KEYS, kinds, strict=True):
-            if kind is not None and kind not in KINDS:
-                raise UntrustedInput(f"{where}: {key} is {shown(kind)}; expected one of {', '.join(KINDS)}")
+        low_kind, high_kind = (_kind(data.get(key), key, where) for key in _KIND_KEYS)
+        between = _between(data.get(_BETWEEN, []), where)
         source, model, systemic_risk, gpai = (data[key] for key in _KEYS[2:6])
         claims = Claims.from_json(data["claims"], where)
         for key in ("pretrain_source", "base_model"):
@@ -105,6 +113,22 @@ class PolicyInputs:
             raise UntrustedInput(f"{where}: systemic_risk or gpai is neither true nor false")
         low, high = (None if data[key] is None else from_json(data[key], where) for key in _KEYS[:2])
         try:
-            return cls(low, high, source, model, systemic_risk, gpai, claims, *kinds)
+            return cls(low, high, source, model, systemic_risk, gpai, claims, low_kind, high_kind, between)
         except UsageProblem as error:
             raise UntrustedInput(f"{where}: {error.message}") from error
+
+
+def _in_order(figures: Sequence[Fraction | None]) -> bool:
+    return all(a is not None and b is not None and a < b for a, b in pairwise(figures))
+
+
+def _kind(kind: Any, name: str, where: str) -> str | None:
+    if kind is not None and kind not in KINDS:
+        raise UntrustedInput(f"{where}: {name} is {shown(kind)}; expected one of {', '.join(KINDS)}")
+    return None if kind is None else str(kind)
+
+
+def _between(rows: Any, where: str) -> tuple[tuple[Fraction, str | None], ...]:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and {*row} == {"flops", "kind"} for row in rows):
+        raise UntrustedInput(f"{where}: {_BETWEEN} is {shown(rows)}; expected a list of figures with flops and kind")
+    return tuple((from_json(row["flops"], where), _kind(row["kind"], _BETWEEN, where)) for row in rows)

@@ -28,4 +28,4 @@ def notes_on(policy: Policy, inputs: PolicyInputs, amount: Amount, verdict: Verd
 def _sum_crosses(inputs: PolicyInputs, amount: Amount, limit: Fraction) -> bool:
     """Whether the base model is not above the limit, in FLOP, but may be together with the modification."""
     most = amount.high if amount.high is not None else amount.value
-    return most is not None and any(base is not None and base <= limit < base + most for base in inputs.base_ends())
+    return most is not None and any(base is not None and base <= limit < base + most for base in inputs.base_figures())

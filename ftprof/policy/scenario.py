@@ -28,9 +28,9 @@ class Scenario:
 
 
 def scenarios_for(policy: Policy, inputs: PolicyInputs) -> tuple[Scenario, ...]:
-    """The scenario at each end of the base model's compute: one, or two where there are two derivations."""
-    ends = zip(inputs.base_ends(), inputs.base_kinds(), strict=True)
-    return tuple(_scenario(policy, base, kind, inputs.systemic_risk) for base, kind in ends)
+    """The scenario by each derivation of the base model's compute: one, or several."""
+    figures = zip(inputs.base_figures(), inputs.base_kinds(), strict=True)
+    return tuple(_scenario(policy, base, kind, inputs.systemic_risk) for base, kind in figures)
 
 
 def _scenario(policy: Policy, base: Fraction | None, kind: str | None, systemic_risk: bool | None) -> Scenario:

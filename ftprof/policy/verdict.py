@@ -52,8 +52,8 @@ class Verdict:
 def judge(policy: Policy, inputs: PolicyInputs, executed: Amount, guidelines: Amount | None = None) -> Verdict:
     """The policy's verdict on this compute for this base model.
 
-    The policy says which of the two figures it compares; without ``guidelines`` both are the same. Where two
-    derivations give the base compute, the amount is compared at both and the stricter one is shown.
+    The policy says which of the two figures it compares; without ``guidelines`` both are the same. Where several
+    derivations give the base compute, the amount is compared at each and the strictest one is shown.
     """
     scenarios = scenarios_for(policy, inputs)
     strictest = min(scenarios, key=lambda scenario: scenario.threshold)
@@ -143,14 +143,17 @@ def _other_figure(
 
 
 def _disagreement(scenarios: Sequence[Scenario], outcomes: Sequence[Outcome], strictest: Scenario) -> str:
-    """Why two derivations of the base compute leave the verdict open."""
-    ((other, outcome),) = (pair for pair in zip(scenarios, outcomes, strict=True) if pair[0] is not strictest)
+    """Why several derivations of the base compute leave the verdict open."""
     instead_of = outcomes[scenarios.index(strictest)]
-    base = two_figures(other.base) if other.base is not None else "unknown"
-    return (
-        f"{strictest.why} {_by(other).capitalize()} the base compute is {base} FLOP, the threshold "
-        f"{two_figures(other.threshold)} FLOP and the verdict {outcome} instead of {instead_of}."
-    )
+    sentences = [strictest.why]
+    for other, outcome in zip(scenarios, outcomes, strict=True):
+        if outcome != instead_of:
+            base = two_figures(other.base) if other.base is not None else "unknown"
+            sentences.append(
+                f"{_by(other).capitalize()} the base compute is {base} FLOP, the threshold "
+                f"{two_figures(other.threshold)} FLOP and the verdict {outcome} instead of {instead_of}."
+            )
+    return " ".join(sentences)
 
 
 def _by(other: Scenario) -> str:

@@ -38,7 +38,12 @@ def uncounted_line(record: Record) -> str:
         parts.append(f"never looked for: {_names(blind)}")
     if zeros:
         parts.append(f"looked for and not seen: {_names(zeros)}")
-    return "; ".join([*(parts or ["nothing that was seen"]), *_unseen(record)])
+    return "; ".join([*(parts or [nothing_more(record)]), *_unseen(record)])
+
+
+def nothing_more(record: Record) -> str:
+    """What a record says is not counted where it names nothing."""
+    return "nothing that was seen" if record.complete else "what makes the record incomplete"
 
 
 def _unseen(record: Record) -> list[str]:

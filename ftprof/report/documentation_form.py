@@ -113,6 +113,7 @@ def _compute_order(run: JudgedRun) -> FormField:
     basis = run.basis.amount.value
     if run.basis_differs and basis and order_of_magnitude(basis) != order_of_magnitude(value):
         lines.append(f"in the order of 10^{order_of_magnitude(basis)} FLOP on guidelines-basis")
+    lines += _incomplete(run)
     return FormField(_COMPUTE, (NCAS,), tuple(lines))
 
 
@@ -124,7 +125,13 @@ def _compute_value(run: JudgedRun) -> FormField:
     lines = [f"{least}{flop_text(value)} executed"]
     if run.basis_differs and run.basis.amount.value is not None:
         lines.append(f"{least}{flop_text(run.basis.amount.value)} on guidelines-basis (Annex A.1)")
+    lines += _incomplete(run)
     return FormField(_COMPUTE, (AIO,), tuple(lines))
+
+
+def _incomplete(run: JudgedRun) -> list[str]:
+    """A figure goes into a form alone: what is wrong with it goes with it."""
+    return [] if run.record.complete else ["the record is incomplete: how the amount was measured says what is missing"]
 
 
 def _no_compute(run: JudgedRun) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ftprof.estimate.chip import MachineUse
     from ftprof.estimate.estimate import Estimate
     from ftprof.estimate.method_estimate import MethodEstimate
+    from ftprof.estimate.threshold_distance import ThresholdDistance
 
 _LABEL = 11
 
@@ -83,7 +84,7 @@ def _table(answer: Estimate) -> list[str]:
                 two_figures(verdict.threshold_flops),
                 "-" if verdict.ratio is None else share_text(verdict.ratio, "").removesuffix(" of ").strip(),
                 verdict.verdict,
-                "not bounded" if found.largest_tokens is None else f"{found.largest_tokens:,}",
+                _most_tokens(found),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -95,6 +96,12 @@ def _table(answer: Estimate) -> list[str]:
         lines.append("  ".join(cells).rstrip())
         before = row[0]
     return lines
+
+
+def _most_tokens(found: ThresholdDistance) -> str:
+    if found.largest_tokens is not None:
+        return f"{found.largest_tokens:,}"
+    return "none" if found.is_above else "not bounded"
 
 
 _METHOD_WIDTH = 34

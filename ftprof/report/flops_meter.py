@@ -190,7 +190,7 @@ def _base(run: JudgedRun, base: Fraction | None) -> _Value:
 def _range_note(run: JudgedRun) -> str | None:
     if run.inputs.pretrain_flops_low == run.inputs.pretrain_flops_high:
         return None
-    return "the base model's compute has two derivations; this is the lower one, and ftprof.why says which one decides"
+    return "the base model's compute has several derivations; this is the lowest, and ftprof.why says which one decides"
 
 
 def _gpu_name(run: JudgedRun, use: RunUse) -> _Value:

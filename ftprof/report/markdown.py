@@ -50,8 +50,12 @@ def _rows(run: JudgedRun) -> Iterator[tuple[str, str]]:
         yield "policies", escape(difference)
     yield (
         "base model",
-        escape(base_text(run.inputs) if run.inputs.base_ends() != (None,) else run.inputs.base_model or "not stated"),
+        escape(
+            base_text(run.inputs) if run.inputs.base_figures() != (None,) else run.inputs.base_model or "not stated"
+        ),
     )
+    if run.inputs.pretrain_source is not None:
+        yield "its compute is", escape(run.inputs.pretrain_source)
     kinds = [f"{kind.count:,} x {kind.name}, {clock_text(kind.time_us)}" for kind in use.types]
     yield "hardware", escape(first_of(kinds, 6) or "no GPU was seen in use")
     if use.wall_us is not None:

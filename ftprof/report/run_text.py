@@ -15,7 +15,7 @@ from ftprof.quantity import two_figures
 from ftprof.record.comparison import comparisons
 from ftprof.record.journal import UncountedWork
 from ftprof.record.record import COUNTER_METHODS, Record
-from ftprof.report.counters_text import coverage_line, precision_table, uncounted_line
+from ftprof.report.counters_text import coverage_line, nothing_more, precision_table, uncounted_line
 from ftprof.report.verdict_text import share_text
 
 METHOD_MEANING = {
@@ -147,7 +147,7 @@ def uncounted_text(record: Record) -> str:
         parts.append(
             "operations: they are estimated from the time" if record.method == "gpm" else "operations: only time"
         )
-    return "; ".join(parts) or "nothing that was seen"
+    return "; ".join(parts) or nothing_more(record)
 
 
 def _devices(name: str, devices: list[str], count: int) -> str:
@@ -207,14 +207,15 @@ _SHORT_KINDS = {
 
 
 def _two_derivations(record: Record) -> list[str]:
-    """One line where two derivations give the base model's compute: both, and how far they are apart."""
+    """One line where several derivations give the base model's compute: its ends, and how far they are apart."""
     inputs = PolicyInputs.from_json(record.policy_inputs, "the record") if record.policy_inputs else PolicyInputs()
     low, high = inputs.pretrain_flops_low, inputs.pretrain_flops_high
     if low is None or high is None or low == high:
         return []
     kinds = [f" ({_SHORT_KINDS[kind]})" if kind else "" for kind in inputs.base_kinds()]
+    to = "to" if inputs.pretrain_between else "or"
     apart = times_apart(low, high)
-    return [f"{two_figures(low)}{kinds[0]} or {two_figures(high)}{kinds[1]}" + (f", {apart}" if apart else "")]
+    return [f"{two_figures(low)}{kinds[0]} {to} {two_figures(high)}{kinds[-1]}" + (f", {apart}" if apart else "")]
 
 
 def short_verdict(verdict: Verdict) -> str:
@@ -256,7 +257,7 @@ def _uncounted_table(record: Record) -> list[str]:
         )
         text = f"{_number(len(record.unwatched), 'operator')} whose calls are not known (all in the record): {some}"
         lines += textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="    ", max_lines=3)
-    return lines or ["  nothing that was seen"]
+    return lines or [f"  {nothing_more(record)}"]
 
 
 def _cross_checks(record: Record) -> list[str]:

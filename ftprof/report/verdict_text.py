@@ -116,13 +116,14 @@ def _basis_lines(basis: GuidelinesBasis) -> list[str]:
 
 def base_text(inputs: PolicyInputs) -> str:
     """The base model's name, its compute by each derivation, how far these are apart, and what was stated of it."""
-    ends = [flops for flops in inputs.base_ends() if flops is not None]
+    known = [flops for flops in inputs.base_figures() if flops is not None]
     parts = [inputs.base_model] if inputs.base_model else []
     figures = [
-        f"{exact_and_short(flops)} ({basis_text(kind)})" for flops, kind in zip(ends, inputs.base_kinds(), strict=False)
+        f"{exact_and_short(flops)} ({basis_text(kind)})"
+        for flops, kind in zip(known, inputs.base_kinds(), strict=False)
     ]
     parts.append(" or ".join(figures) or _NEITHER)
-    if len(ends) > 1 and (apart := times_apart(*ends)):
+    if len(known) > 1 and (apart := times_apart(known[0], known[-1])):
         parts.append(f"{apart}, more than the Guidelines' 30 % margin of error (paragraph 123 of July 2025)")
     if inputs.systemic_risk is not None:
         parts.append("stated to have systemic risk" if inputs.systemic_risk else "stated to have no systemic risk")

@@ -197,8 +197,10 @@ def kill_many(folder: Path, tmp_path: Path, seeds: range) -> list[Killed]:
 
 
 @pytest.mark.slow
-def test_a_hundred_and_fifty_kills(folder: Path, tmp_path: Path) -> None:
-    several = kill_many(folder, tmp_path, range(1000, 1150))
+@pytest.mark.parametrize("seed", [1000, 1150])
+def test_three_hundred_kills(folder: Path, tmp_path: Path, seed: int) -> None:
+    """In two halves, so that two processors share them."""
+    several = kill_many(folder, tmp_path, range(seed, seed + 150))
     assert {killed.victim for killed in several if killed.died} == {"program", "one of several", "ftprof", "both"}
     bounded = [r for killed in several for r in killed.records.values() if not r["complete"] and r["high"] is not None]
     # Two of each on a fast machine, but where ftprof was killed; on a slow one many die before their context is known.

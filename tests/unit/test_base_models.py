@@ -53,6 +53,22 @@ def test_what_the_table_derives_by_6pd_is_six_times_its_parameters_and_tokens(mo
             assert abs(derivation.flops / exact - 1) < Fraction(6, 1000)  # written with two or three figures
 
 
+def test_what_the_table_derives_from_hours_is_their_product() -> None:
+    """Of every line that gives its hours, peak and utilisation."""
+    form = re.compile(r"([\d.]+)([kM]?) [AH]\d+-h [^x]*x (\d+) TFLOP/s [^=]*U=([\d.]+)")
+    checked = 0
+    for model in MODELS:
+        for derivation in model.derivations:
+            found = form.search(derivation.source.replace("512 H100 x 7 days", f"{512 * 7 * 24} H100-h"))
+            if derivation.kind == GPU_HOURS and found:
+                number, unit, peak, share = found.groups()
+                hours = Fraction(number) * {"": 1, "k": 10**3, "M": 10**6}[unit]
+                exact = hours * 3600 * Fraction(peak) * 10**12 * Fraction(share)
+                assert abs(derivation.flops / exact - 1) < Fraction(6, 1000), model.name
+                checked += 1
+    assert checked == 12
+
+
 def test_no_two_rows_share_a_spelling() -> None:
     keys = [name_key(spelling) for model in MODELS for spelling in (model.name, *model.aliases)]
     assert len(keys) == len(set(keys))
@@ -157,24 +173,26 @@ def test_any_text_is_found_or_refused_in_one_line(written: str) -> None:
     assert found in MODELS
 
 
-def test_two_derivations_are_the_ends_of_a_range() -> None:
-    ranges = {m.name: (m.lowest.flops, m.highest.flops) for m in MODELS if m.lowest and m.highest and m.derivations[1:]}
-    assert ranges == {
-        "Llama-3-70B": (Fraction("6.3e24"), Fraction("7.861e24")),
-        "Llama-3.1-8B": (Fraction("7.2e23"), Fraction("2.6e24")),
-        "Llama-3.2-1B": (Fraction("6.64e22"), Fraction("6.5e23")),
-        "Llama-3.2-3B": (Fraction("1.73e23"), Fraction("8.2e23")),
-        "phi-4": (Fraction("8.23e23"), Fraction("1.4e24")),
-        "DeepSeek-V3": (Fraction("3.29e24"), Fraction("3.408e24")),
+def test_several_derivations_are_the_ends_of_a_range() -> None:
+    found = {
+        m.name: (*map(float, (m.lowest.flops, m.highest.flops)), times_apart(m.lowest.flops, m.highest.flops))
+        for m in MODELS
+        if m.lowest and m.highest and m.derivations[1:]
     }
-    apart = {name: times_apart(*ends) for name, ends in ranges.items()}
-    assert apart == {
-        "Llama-3-70B": None,
-        "Llama-3.1-8B": "3.6 times apart",
-        "Llama-3.2-1B": "9.8 times apart",
-        "Llama-3.2-3B": "4.7 times apart",
-        "phi-4": "1.7 times apart",
-        "DeepSeek-V3": None,
+    assert found == {
+        "Llama-2-7B": (8.4e22, 1.04e23, None),
+        "Llama-2-70B": (8.1e23, 9.66e23, None),
+        "Llama-3-8B": (7.2e23, 2.31e24, "3.2 times apart"),
+        "Llama-3-70B": (6.3e24, 1.14e25, "1.8 times apart"),
+        "Llama-3.1-8B": (7.2e23, 2.6e24, "3.6 times apart"),
+        "Llama-3.1-70B": (6.3e24, 1.25e25, "2.0 times apart"),
+        "Llama-3.2-1B": (6.64e22, 6.5e23, "9.8 times apart"),
+        "Llama-3.2-3B": (1.73e23, 8.2e23, "4.7 times apart"),
+        "Llama-4-Scout": (4.08e24, 8.9e24, "2.2 times apart"),
+        "Llama-4-Maverick": (2.24e24, 4.24e24, "1.9 times apart"),
+        "Phi-3-mini": (7.5e22, 1.53e23, "2.0 times apart"),
+        "phi-4": (8.23e23, 1.4e24, "1.7 times apart"),
+        "DeepSeek-V3": (3.29e24, 4.96e24, "1.5 times apart"),
     }
 
 
@@ -188,7 +206,7 @@ def test_a_row_describes_its_figures_and_their_source() -> None:
     assert "6.6\u00d710^22 FLOP (derived by 6PD; confidence low; meta-llama/" in described
     assert "or 6.5\u00d710^23 FLOP (regulator's example; confidence low; EC Guidelines" in described
     assert "9.8 times apart, more than the Guidelines' 30 % margin of error; from ftprof's table" in described
-    assert "apart" not in find_base_model("DeepSeek-V3").describe()
+    assert "apart" not in find_base_model("Llama-2-7B").describe()
     assert "a known model whose training compute is unpublished" in find_base_model("Mistral-7B").describe()
 
 

@@ -138,7 +138,7 @@ ftprof: 3.3x10^13 FLOP executed (33222222000000)
                 counted on cuda:0 of process 7 on h (cuptiRangeProfilerStart:
                 error 26, CUPTI_ERROR_HARDWARE_BUSY); dcgmi profile --pause
                 (and --resume afterwards), or end the other profiler
-  not counted   nothing that was seen
+  not counted   what makes the record incomplete
   record        record.json
   next          ftprof report record.json
 """,
@@ -155,7 +155,7 @@ ftprof: 1.0x10^12 FLOP executed (1000000000000)
   incomplete    the command died of signal 9 on h
                 process 7 on h was killed or is still running: the 4 ms after
                 its last window are not counted, and bounded by the peak
-  not counted   nothing that was seen
+  not counted   what makes the record incomplete
   record        record.json
   next          ftprof report record.json
 """,

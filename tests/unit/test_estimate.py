@@ -62,7 +62,8 @@ def test_claims_hold_for_an_estimate_too() -> None:
     assert found(claims=Claims(deduct=())) == ("below", 4000, 10_000 // 4)
     assert found(claims=Claims(generated_flops=Fraction(6000))) == ("below", 9000, 4000 // 3)
     assert found(claims=Claims(generated_flops=Fraction(7001))) == ("above", 10_001, 2999 // 3)
-    assert found(claims=Claims(generated_flops=Fraction(20_000))) == ("above", 23_000, 0)
+    assert found(claims=Claims(generated_flops=Fraction(10_000))) == ("above", 13_000, 0)
+    assert found(claims=Claims(generated_flops=Fraction(20_000))) == ("above", 23_000, None)
     assert found(gpai=False) == ("undetermined", 3000, None)
 
 

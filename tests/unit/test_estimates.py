@@ -139,7 +139,7 @@ def test_two_estimates_are_the_ends_of_a_range() -> None:
         pretrain_gpu_hours="370000", pretrain_gpu_peak=PEAK, pretrain_utilization="0.5",
     )  # fmt: skip
     inputs = read_policy_options(options, environment={"PRETRAIN_FLOPS": "1e30"}).inputs
-    assert inputs.base_ends() == (Fraction("6.642e22"), Fraction("6.58674e23"))
+    assert inputs.base_figures() == (Fraction("6.642e22"), Fraction("6.58674e23"))
     assert inputs.base_kinds() == (SIX_PD, GPU_HOURS)
 
 

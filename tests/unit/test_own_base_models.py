@@ -60,14 +60,14 @@ def test_a_row_of_ones_own_takes_the_aliases_too(tmp_path: Path) -> None:
 def test_two_lines_of_one_name_are_two_derivations(tmp_path: Path) -> None:
     file = table(tmp_path, "Acme,,,,2e23,derived by 6PD,,a", "Acme,acme-large,,,2e24,derived from hardware hours,,b")
     inputs = chosen(file, "acme-large")
-    assert inputs.base_ends() == (Fraction("2e23"), Fraction("2e24"))
+    assert inputs.base_figures() == (Fraction("2e23"), Fraction("2e24"))
     assert "10 times apart" in str(inputs.pretrain_source)
 
 
 @pytest.mark.parametrize("kind", ["", "derived by 6PD", "unpublished"])
 def test_parameters_and_tokens_alone_are_an_estimate_and_no_unknown(tmp_path: Path, kind: str) -> None:
     inputs = chosen(table(tmp_path, f"Acme,,3.8e9,3.3e12,,{kind},,our card"), "acme")
-    assert inputs.base_ends() == (Fraction("7.524e22"),)
+    assert inputs.base_figures() == (Fraction("7.524e22"),)
     assert inputs.base_kinds() == (SIX_PD,)
     assert "6 x 3800000000 parameters x 3300000000000 tokens = 75240000000000000000000 FLOP" in str(
         inputs.pretrain_source
@@ -79,7 +79,7 @@ def test_a_model_can_be_known_to_be_unpublished(tmp_path: Path) -> None:
         PolicyOptions(base_model="Qwen3-8B", base_models=table(tmp_path, "Qwen3-8B,,,,,unpublished,,not credible")),
         environment={},
     )
-    assert choice.inputs.base_ends() == (None,)
+    assert choice.inputs.base_figures() == (None,)
     assert "unpublished (not credible); the user's own, from" in choice.notes[0]
 
 

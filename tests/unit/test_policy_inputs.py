@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ftprof.errors import UntrustedInput, UsageProblem
 from ftprof.policy.claims import DEDUCTIBLE, Claims
-from ftprof.policy.derivation import KINDS, SIX_PD
+from ftprof.policy.derivation import GPU_HOURS, KINDS, SIX_PD
 from ftprof.policy.inputs import PolicyInputs
 
 POSITIVE = st.fractions(min_value=Fraction(1, 10**6), max_value=10**25)
@@ -67,6 +67,12 @@ def test_the_stored_form_has_exact_strings() -> None:
         {"gpai": False, "systemic_risk": True},
         {"pretrain_low_kind": "6PD"},
         {"pretrain_high_kind": 1},
+        {"pretrain_between": None},
+        {"pretrain_between": ["85000000000000000000000"]},
+        {"pretrain_between": [{"flops": "85000000000000000000000"}]},
+        {"pretrain_between": [{"flops": "1", "kind": None}]},
+        {"pretrain_between": [{"flops": "84000000000000000000000", "kind": None}]},
+        {"pretrain_high_kind": None, "pretrain_between": [{"flops": "85e21", "kind": None}]},
         {"surplus": 1},
         {"claims": None},
         {"claims": {**STORED["claims"], "deduct": ["train"]}},
@@ -97,9 +103,24 @@ def test_ends_that_are_no_range_are_wrong_usage(low: int | None, high: int | Non
 
 def test_the_ends_are_one_figure_two_or_an_unknown() -> None:
     one, two = Fraction(1), Fraction(2)
-    assert PolicyInputs().base_ends() == (None,)
-    assert PolicyInputs(one, one).base_ends() == (one,)
-    assert PolicyInputs(one, two).base_ends() == (one, two)
+    assert PolicyInputs().base_figures() == (None,)
+    assert PolicyInputs(one, one).base_figures() == (one,)
+    assert PolicyInputs(one, two).base_figures() == (one, two)
+
+
+def test_figures_between_the_ends_are_stored_with_their_kinds() -> None:
+    low, *between, high = (Fraction(number) for number in (1, 2, 3, 5))
+    inputs = PolicyInputs(low, high, pretrain_high_kind=SIX_PD, pretrain_between=tuple((x, GPU_HOURS) for x in between))
+    assert inputs.base_figures() == (low, *between, high)
+    assert inputs.base_kinds() == (None, GPU_HOURS, GPU_HOURS, SIX_PD)
+    stored = inputs.to_json()
+    assert stored["pretrain_between"] == [{"flops": "2", "kind": GPU_HOURS}, {"flops": "3", "kind": GPU_HOURS}]
+    assert PolicyInputs.from_json(stored, "record.json") == inputs
+    with pytest.raises(UsageProblem, match="not in order"):
+        PolicyInputs(low, high, pretrain_between=((Fraction(3), None), (Fraction(2), None)))
+    for ends in ((low, low), (None, None)):
+        with pytest.raises(UsageProblem, match="not in order"):
+            PolicyInputs(*ends, pretrain_between=((Fraction(2), None),))
 
 
 def test_inputs_that_do_not_say_how_the_compute_came_about_are_read() -> None:

@@ -143,6 +143,19 @@ def test_the_method_alone_flips_the_base_of_llama_3_2_1b() -> None:
     assert [judge(policy, inputs, given("1e23")).verdict for policy in (AWS, EC)] == ["undetermined"] * 2
 
 
+def test_a_derivation_between_two_others_decides_too() -> None:
+    """By AWS's rules the threshold falls where the base reaches 10^23, so that the ends alone would agree."""
+    low, middle, high = (Fraction(text) for text in ("5e22", "1.05e23", "1e24"))
+    assert judge(AWS, PolicyInputs(low, high), given("3.2e22")).verdict == "below"
+    inputs = PolicyInputs(low, high, pretrain_high_kind=GPU_HOURS, pretrain_between=((middle, SIX_PD),))
+    verdict = judge(AWS, inputs, given("3.2e22"))
+    assert (verdict.verdict, verdict.threshold_flops) == ("undetermined", Fraction("3.15e22"))
+    assert verdict.why.count("verdict below instead of above") == 2
+    assert "another derivation (estimated, derived from hardware hours) the base compute is 1.0" in verdict.why
+    agreed = judge(AWS, inputs, given("1e22")).why
+    assert agreed.count("also where the base compute is") == 2
+
+
 def test_t1_unknown_ordinary_base() -> None:
     verdict = judge(EC, base(None), given("3.31e22"))
     assert (verdict.threshold_flops, verdict.verdict) == (Fraction(10**23, 3), "below")

@@ -117,7 +117,7 @@ def test_a_base_with_two_derivations_is_shown_by_the_lower() -> None:
     answer = fields(declared())
     assert answer["Flops_original"] == " 1.00e+23"
     assert answer["ftprof"]["pretrain_flops_high"] == "400000000000000000000000"
-    assert "two derivations" in answer["ftprof"]["fields"]["Flops_original"]
+    assert "several derivations" in answer["ftprof"]["fields"]["Flops_original"]
 
 
 def test_times_and_devices() -> None:

@@ -73,6 +73,7 @@ def test_the_figures_and_what_was_used() -> None:
         "0.0091 MWh",
         "never looked for: fp16",
         "Llama-2-7B",
+        "its compute is",
     ):
         assert words in seen, words
     apart = PolicyInputs(Fraction(10**22), Fraction(10**23), "table", "Llama-3.2-1B", None).to_json()
@@ -80,6 +81,7 @@ def test_the_figures_and_what_was_used() -> None:
     assert "1.0x10^22" in base
     assert "1.0x10^23" in base
     assert "10 times apart" in base
+    assert "its compute istable" in base
     assert "**nothing was counted**" in markdown_report(judged(nothing()))
     assert "at most **" in markdown_report(judged(peak_bound()))
     assert "N/A" in shown(markdown_report(judged(killed())))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from test_record import process, record
 
+from ftprof.policy.choice import PolicyOptions, read_policy_options
 from ftprof.policy.derivation import GPU_HOURS, PUBLISHED, REGULATORS_EXAMPLE, SIX_PD
 from ftprof.policy.guidelines import figures_of
 from ftprof.policy.inputs import PolicyInputs
@@ -84,6 +85,15 @@ def test_two_derivations_of_the_base_compute_are_both_shown_with_how_far_they_ar
     ]
     assert lines("1e24", "2e24", None, None) == [f"  base model    1.0{TIMES}10^24 or 2.0{TIMES}10^24, 2.0 times apart"]
     assert lines("1e24", "1e24", SIX_PD, SIX_PD) == []
+
+
+def test_of_more_than_two_derivations_the_ends_are_shown() -> None:
+    inputs = read_policy_options(PolicyOptions(base_model="Llama-3-70B"), environment={}).inputs
+    assert len(inputs.base_figures()) == 3
+    block = closing_block(replace(record(), policy_inputs=inputs.to_json()), [verdict("a")], WHERE)
+    (line,) = [line for line in block if "base model" in line]
+    assert line == f"  base model    6.3{TIMES}10^24 (6PD) to 1.1{TIMES}10^25 (hardware), 1.8 times apart"
+    assert len(line) < 80
 
 
 def test_nothing_counted_is_said_first() -> None:

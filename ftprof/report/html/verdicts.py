@@ -145,7 +145,8 @@ def _base(run: JudgedRun) -> Html:
     elif low == high:
         parts.append(f"{flop_text(low)} ({to_json(low)})")
     else:
-        parts.append(f"{two_figures(low)} or {flop_text(high)}")
+        *others, last = (flops for flops in inputs.base_figures() if flops is not None)
+        parts.append(" or ".join([*map(two_figures, others), flop_text(last)]))
     if inputs.pretrain_source:
         parts.append(inputs.pretrain_source)
     if inputs.systemic_risk is not None:
