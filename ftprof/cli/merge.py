@@ -38,6 +38,9 @@ def command(sources: tuple[Path, ...], record: str, force: bool, policy_options:
         raise UsageProblem(f"the record {where} exists; give --force to overwrite it, or another name with -o")
     with without_collector():
         parts = [(str(path), merge_journals(path) if path.is_dir() else load_record(path)) for path in sources]
+        for name, part in parts:
+            if part.policy_inputs:
+                PolicyInputs.from_json(part.policy_inputs, name)  # raises where no ftprof wrote them
         merged = parts[0][1] if len(parts) == 1 else merge_records(parts)
         recorded = PolicyInputs.from_json(merged.policy_inputs, parts[0][0]) if merged.policy_inputs else None
         choice = read_policy_options(policy_options, recorded=recorded)

@@ -6,6 +6,7 @@ import json
 import os
 import random
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from test_journal import window
 from test_merge import journal, run_journal
 
 from ftprof.cli import main
+from ftprof.policy.inputs import PolicyInputs
 from ftprof.record.canonical import digest
 from ftprof.record.merge import merge_journals
 from ftprof.record.record import save_record
@@ -102,6 +104,9 @@ def forged(folder: Path, whole: dict[str, Any], where: tuple[Any, ...], value: A
     return path
 
 
+INPUTS = PolicyInputs(
+    Fraction(10**22), Fraction(10**24), "two derivations", "Base-3B", pretrain_between=((Fraction(10**23), None),)
+)
 WRONG = (None, True, -1, 7, 10**40, 0.5, float("inf"), "7", "x", "", [], {}, [{}], {"rank": "x", "world_size": 2}, [7])
 
 
@@ -132,11 +137,16 @@ def test_a_forged_record_whose_digest_fits(folder: Path, seed: int, capsys: pyte
     chance = random.Random(seed)
     whole = json.loads((folder / "record.json").read_text())
     whole["processes"][0]["rank"] = {"rank": 0, "world_size": 2}
+    whole["policy_inputs"] = INPUTS.to_json()
+    (folder / "other").mkdir()
+    journal(folder / "other", 3, window(100))
+    save_record(merge_journals(folder / "other"), folder / "other.json", overwrite=False)
+    merge = ["merge", str(folder / "other.json"), "--force", "-o", str(folder / "merged.json")]
     everywhere = list(places(whole))
     for _ in range(10):
         where, value = chance.choice(everywhere), chance.choice(WRONG)
         path = forged(folder, whole, where, value)
-        for command in (["check"], ["report"], ["report", "--format", "html"]):
+        for command in (["check"], ["report"], ["report", "--format", "html"], merge):
             code, _, err = run([*command, str(path)], capsys)
             assert "unexpected" not in err, (where, value, err)
             assert code in ((0, 3, 4, 5) if command == ["check"] else (0,)) or len(err.splitlines()) == 1
