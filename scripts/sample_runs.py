@@ -178,5 +178,5 @@ def write_run(folder: Path, processes: int, strata: int, open_windows: int, plan
         journal = list(day_of_process(number, processes, strata, open_windows, plan))
         lines, ended_us = len(journal), journal[-1]["time_us"]
         write_chain(folder / f"node{number // 8:04d}-{number}-counters.journal", journal)
-    write_chain(folder / "node0000-3998.journal", list(run_lines(ended_us)))
+    write_chain(folder / "node0000-3998-run.journal", list(run_lines(ended_us)))
     return lines

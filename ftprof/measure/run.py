@@ -20,13 +20,13 @@ from ftprof.measure.analytic.hook import Journal, now_us, process_identity
 from ftprof.measure.injection import CounterOptions, with_counters
 from ftprof.measure.launch import current_host, sagemaker_output, training_job_name
 from ftprof.measure.methods import Methods
-from ftprof.measure.shared_run import RUN_SUFFIX, Part, SharedRun, first_line, settled
+from ftprof.measure.shared_run import Part, SharedRun, first_line, settled
 from ftprof.record.journal import JOURNAL_SCHEMA, JOURNALS, read_journal
 from ftprof.record.launch import Launch
 from ftprof.record.merge import merge_journals
 from ftprof.record.reasons import SEE_MORE
 from ftprof.record.record import Record
-from ftprof.record.run_files import FAILURES
+from ftprof.record.run_files import FAILURES, RUN_SUFFIX
 
 _PATIENCE_S = 2.0
 _YOUNG_S = 20.0

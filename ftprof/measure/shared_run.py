@@ -24,8 +24,8 @@ from ftprof.measure.run_processes import INITIAL_PID_NAMESPACE, process_status
 from ftprof.record.journal import JOURNALS, ProcessIdentity, read_journal
 from ftprof.record.launch import Launch
 from ftprof.record.reasons import parts_missing
+from ftprof.record.run_files import RUN_SUFFIX
 
-RUN_SUFFIX = "-run"  # of the names of their journals, so that these are found among those of thousands of ranks
 HEARTBEAT_S = 5.0
 SILENCE_S = 20.0
 LATE_S = 30.0

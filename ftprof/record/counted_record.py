@@ -48,6 +48,7 @@ def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str
     if not result.windows:
         method, interval = activity(run_device_totals(runs), high)
     flops_of = {journal.path: flops for journal, flops in zip(meters, result.flops_of, strict=True)}
+    beside = {journal.identity: (journal, flops_of[journal.path]) for journal in meters} if others else {}
     return Record(
         method=method,
         interval=interval,
@@ -60,7 +61,7 @@ def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str
         policy_inputs=run_inputs(runs)[0],
         estimates=result.rows,
         precisions=result.precisions,
-        cross_checks=tuple(cross_checks(runs, others)),
+        cross_checks=tuple(cross_checks(runs, others, beside)),
         devices=device_uses(run_device_totals(runs)),
         timeline=added(journal.timeline for journal in meters),
         until_us=now_us if unfinished else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -148,7 +149,7 @@ def _parts(row: EstimateRow | PrecisionRow) -> dict[str, Any]:
 def _parsed_parts(data: dict[str, Any]) -> dict[str, Any]:
     if data["kind"] not in (*FLOATING, *APART):
         raise ValueError(f"{data['kind']!r:.40} is no kind of operation")
-    shares = {f"{name}_share": Fraction(parse_text(data["coverage"][name])) for name in ("time", "cycles")}
+    shares = {f"{name}_share": _share(data["coverage"][name]) for name in ("time", "cycles")}
     return {
         "kind": data["kind"],
         "measured": parse_count(data["measured"]),
@@ -159,6 +160,13 @@ def _parsed_parts(data: dict[str, Any]) -> dict[str, Any]:
         "upper_limit": _number(data["upper_limit"]),
         **shares,
     }
+
+
+def _share(text: Any) -> Fraction:
+    """As ``share_text`` writes it."""
+    if not re.fullmatch(r"0\.[0-9]{6}|1\.0{6}", parse_text(text)):
+        raise ValueError(f"no share: {text!r:.40}")
+    return Fraction(text)
 
 
 def _check_parts(row: EstimateRow | PrecisionRow, data: dict[str, Any], name: str) -> None:

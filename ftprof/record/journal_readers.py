@@ -13,12 +13,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO
 
 from ftprof.errors import FtprofError, UntrustedInput
 from ftprof.record.journal import Journal, parse_journal
-from ftprof.record.run_files import RunFiles
+from ftprof.record.run_files import COUNTERS_SUFFIX, RUN_SUFFIX, RunFiles
 from ftprof.record.timeline import Timeline
 
 _MANY = 1024
@@ -33,8 +33,10 @@ def read_all(folder: Path, files: Mapping[str, bytes], names: Sequence[str]) -> 
     if len(names) < _MANY or readers < 2 or not isinstance(files, RunFiles):
         return [parse_journal(folder / name, files[name]) for name in names]
     chunks = [list(names[at : at + _CHUNK]) for at in range(0, len(names), _CHUNK)]
+    # Beside operators it matters which process counted what when.
+    only_counters = all(PurePath(name).stem.endswith((COUNTERS_SUFFIX, RUN_SUFFIX)) for name in names)
     with without_collector():
-        return [journal for chunk in _read_by(readers, folder, chunks) for journal in chunk]
+        return [journal for chunk in _read_by(readers, folder, chunks, only_counters) for journal in chunk]
 
 
 @contextmanager
@@ -49,10 +51,12 @@ def without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _read_by(readers: int, folder: Path, chunks: list[list[str]]) -> Iterator[list[Journal | None]]:
+def _read_by(readers: int, folder: Path, chunks: list[list[str]], one_timeline: bool) -> Iterator[list[Journal | None]]:
     """Chunk by chunk; the next ones are read meanwhile."""
     with ExitStack() as stack:
-        started = [stack.enter_context(_Reader(folder, chunks[first::readers])) for first in range(readers)]
+        started = [
+            stack.enter_context(_Reader(folder, chunks[first::readers], one_timeline)) for first in range(readers)
+        ]
         for number in range(len(chunks)):
             yield started[number % readers].take()
 
@@ -60,8 +64,8 @@ def _read_by(readers: int, folder: Path, chunks: list[list[str]]) -> Iterator[li
 class _Reader:
     """A process that reads its chunks, one after the other."""
 
-    def __init__(self, folder: Path, chunks: list[list[str]]) -> None:
-        self._work = pickle.dumps((str(folder), chunks))
+    def __init__(self, folder: Path, chunks: list[list[str]], one_timeline: bool) -> None:
+        self._work = pickle.dumps((str(folder), chunks, one_timeline))
         self._process: subprocess.Popen[bytes]
 
     def __enter__(self) -> _Reader:
@@ -98,20 +102,22 @@ class _Reader:
 
 def read_for_parent() -> None:
     """What a reader runs: work comes by standard input, journals go to standard output."""
-    folder, chunks = pickle.load(sys.stdin.buffer)
+    folder, chunks, one_timeline = pickle.load(sys.stdin.buffer)
     files = RunFiles(Path(folder))
     gc.disable()
     for names in chunks:
-        sys.stdout.buffer.write(pickle.dumps(_surveyed(Path(folder), files, names), protocol=5))
+        sys.stdout.buffer.write(pickle.dumps(_surveyed(Path(folder), files, names, one_timeline), protocol=5))
         sys.stdout.buffer.flush()
 
 
-def _surveyed(folder: Path, files: RunFiles, names: list[str]) -> list[Journal | None] | UntrustedInput:
+def _surveyed(
+    folder: Path, files: RunFiles, names: list[str], one_timeline: bool
+) -> list[Journal | None] | UntrustedInput:
     from ftprof.record.counted import surveyed
     from ftprof.record.rollup import Tally
 
     journals: list[Journal | None] = []
-    timelines: dict[str, Timeline] = {}
+    timelines: dict[str, Timeline] | None = {} if one_timeline else None
     try:
         for name in names:
             journal = parse_journal(folder / name, files[name], timelines)
@@ -122,7 +128,8 @@ def _surveyed(folder: Path, files: RunFiles, names: list[str]) -> list[Journal |
             journals.append(journal)
     except UntrustedInput as error:
         return error
-    _part_timelines([journal for journal in journals if journal is not None and journal.header["role"] == "process"])
+    if one_timeline:
+        _part_timelines([found for found in journals if found is not None and found.header["role"] == "process"])
     return journals
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from math import ceil, floor
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ftprof.errors import UntrustedInput
 from ftprof.quantity import to_json
-from ftprof.record.journal import Journal
+from ftprof.record.journal import Journal, ProcessIdentity
 from ftprof.record.record import ProcessRecord, Record, RunInfo
 
 if TYPE_CHECKING:
     from ftprof.record.device_window import DeviceTotal
+
+Counted: TypeAlias = Mapping[ProcessIdentity, tuple[Journal, int]]
 
 
 def run_info(journal: Journal) -> RunInfo:
@@ -65,14 +69,29 @@ def _by_phase(journals: list[Journal]) -> dict[str, str]:
     return {phase: str(sums[phase]) for phase in sorted(sums)}
 
 
-def _by_process(journals: list[Journal]) -> list[dict[str, Any]]:
-    """Each process's own operations by phase: a share of them is a share of that process's work alone."""
-    return [
-        {**asdict(journal.identity), "by_phase": phases} for journal in journals if (phases := _by_phase([journal]))
-    ]
+def _by_process(journals: list[Journal], counted: Counted) -> list[dict[str, Any]]:
+    """Each process's own operations by phase, and what its counters counted meanwhile.
+
+    A share of these operations is a share of that work alone: neither of what came before, nor of another process's.
+    """
+    rows = []
+    for journal in journals:
+        if phases := _by_phase([journal]):
+            row: dict[str, Any] = {**asdict(journal.identity), "by_phase": phases}
+            if journal.identity in counted:
+                row["meanwhile"] = _meanwhile(journal, *counted[journal.identity])
+            rows.append(row)
+    return rows
 
 
-def _operators(journals: list[Journal]) -> dict[str, Any]:
+def _meanwhile(operators: Journal, meter: Journal, flops: int) -> dict[str, str]:
+    """How many of the operations that a process's counters gave came after its operators began to be counted."""
+    shares = meter.timeline.after(operators.header["time_us"], meter.header["time_us"], meter.last_us)
+    least, likely, most = (share * flops for share in shares)
+    return {"low": str(floor(least)), "flops": str(round(likely)), "high": str(ceil(most))}
+
+
+def _operators(journals: list[Journal], counted: Counted) -> dict[str, Any]:
     """What operators' formulas give. There is an upper end where all of the run's operators were seen and have one."""
     flops = str(sum(journal.flops for journal in journals))
     unbounded = sorted({work.name for journal in journals for work in journal.uncounted if work.family})
@@ -83,7 +102,7 @@ def _operators(journals: list[Journal]) -> dict[str, Any]:
         **row,
         "high": None if partial or cut or unbounded else flops,
         "by_phase": _by_phase(journals),
-        "by_process": _by_process(journals),
+        "by_process": _by_process(journals, counted),
         "partial": partial,
         **({"cut": True} if cut else {}),
         **({"unbounded": unbounded} if unbounded else {}),
@@ -144,9 +163,14 @@ def run_device_totals(runs: list[Journal]) -> list[DeviceTotal]:
     return device_totals(windows)
 
 
-def cross_checks(runs: list[Journal], others: list[Journal]) -> Iterable[dict[str, Any]]:
-    """What other methods give for the same run, for the record. ``others`` are the journals of operators' formulas."""
+def cross_checks(
+    runs: list[Journal], others: list[Journal], counted: Counted = MappingProxyType({})
+) -> Iterable[dict[str, Any]]:
+    """What other methods give for the same run, for the record. ``others`` are the journals of operators' formulas.
+
+    ``counted`` has, of each process, the journal of its counters with a timeline of its own, and their operations.
+    """
     if any(journal.flops for journal in others):
-        yield _operators(others)
+        yield _operators(others, counted)
     for total in run_device_totals(runs):
         yield {"method": total.method, "device": total.device.to_json(), **total.estimate.to_json()}

@@ -7,10 +7,10 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import TypeAlias
 
-from ftprof.record.journal import PHASES, ProcessIdentity
+from ftprof.record.journal import PHASES
 from ftprof.record.record import COUNTER_METHODS, Record
 
-_Part: TypeAlias = tuple[dict[str, int], tuple[Fraction, Fraction, Fraction]]
+_Part: TypeAlias = tuple[dict[str, int], tuple[Fraction, ...]]
 SHARE_ERROR = Fraction(3, 10)
 """Relative error of a part that is estimated: the margin of the Guidelines' Annex A.2 (paragraph 123 of July 2025)."""
 
@@ -56,26 +56,15 @@ def _is_of_all(record: Record) -> bool:
 
 def _beside_operators(record: Record) -> list[_Part]:
     """Of each process: its operators by phase, and what counters counted meanwhile: at least, likely, at most."""
-    since = {process.identity: process.began_us for process in record.processes if process.method == "analytic"}
-    own = _by_process(record)
-    parts = []
-    for process in record.processes:
-        if process.method in COUNTER_METHODS and process.identity in since:
-            shares = record.timeline.after(since[process.identity], process.began_us, process.last_us)
-            least, likely, most = (process.flops * share for share in shares)
-            phases = own.get(process.identity, {}) if own else operators_by_phase(record)
-            parts.append((phases, (least, likely, most)))
-    return parts
-
-
-def _by_process(record: Record) -> dict[ProcessIdentity, dict[str, int]]:
-    """Empty where a total over ranks is all that there is: then every process has the share of all."""
-    found: dict[ProcessIdentity, dict[str, int]] = {}
-    for row in (row for check in record.cross_checks for row in check.get("by_process", ())):
-        sums = found.setdefault(ProcessIdentity(row["host"], row["boot"], row["pid"], row["start_ticks"]), {})
-        for phase, flops in row["by_phase"].items():
-            sums[phase] = sums.get(phase, 0) + int(flops)
-    return found
+    rows = (row for check in record.cross_checks for row in check.get("by_process", ()))
+    return [
+        (
+            {phase: int(flops) for phase, flops in row["by_phase"].items()},
+            tuple(Fraction(row["meanwhile"][name]) for name in ("low", "flops", "high")),
+        )
+        for row in rows
+        if "meanwhile" in row
+    ]
 
 
 def operators_by_phase(record: Record) -> dict[str, int]:

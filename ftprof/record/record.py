@@ -399,6 +399,8 @@ def _cross_check(data: Any) -> dict[str, Any]:
     processes = [parse_object(row) for row in parse_list(check.get("by_process", []))]
     for row in processes:
         _identity(row)
+        if "meanwhile" in row:
+            Interval(*(parse_count(row["meanwhile"][name]) for name in ("low", "flops", "high")))
     for phases in (check.get("by_phase", {}), *(row["by_phase"] for row in processes)):
         for flops in parse_object(phases).values():
             parse_count(flops)

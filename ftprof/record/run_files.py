@@ -10,6 +10,8 @@ from pathlib import Path
 from ftprof.errors import UntrustedInput
 from ftprof.record.journal import JOURNALS
 
+RUN_SUFFIX = "-run"  # of the names of the runs' own journals where parts share a folder: found among thousands of ranks
+COUNTERS_SUFFIX = "-counters"
 FAILURES = "failures.txt"  # what processes say that cannot keep a journal
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,14 @@ def sampled() -> Record:
     )  # fmt: skip
     blind = replace(precision("fp16", 0, high=9 * PETA), upper_limit=9 * PETA, time_share=Fraction(0))
     phases = {"train": str(8 * EXA), "recompute": str(2 * EXA), "evaluate": str(EXA)}
+    by_process = [
+        {
+            **asdict(process(number, each).identity),
+            "by_phase": {phase: str(int(flops) // 8) for phase, flops in phases.items()},
+            "meanwhile": dict.fromkeys(("low", "flops", "high"), str(each)),
+        }
+        for number in range(8)
+    ]
     gpu = {"name": H200, "uuid": uuid(0), "gpu_instance": None}
     return Record(
         method="sampled",
@@ -128,7 +136,7 @@ def sampled() -> Record:
         estimates=rows,
         precisions=(bf16, blind),
         cross_checks=(
-            check("analytic", 11 * EXA, 11 * EXA, None, by_phase=phases, partial=True),
+            check("analytic", 11 * EXA, 11 * EXA, None, by_phase=phases, by_process=by_process, partial=True),
             {**check("gpm", 21 * EXA, 18 * EXA, 23 * EXA), "device": gpu},
             {**check("peak-bound", 90 * EXA, 0, 90 * EXA), "device": gpu},
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from fractions import Fraction
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ftprof.policy.verdict import judge
 from ftprof.record import schemas
 from ftprof.record.canonical import FIRST_HASH, canonical, chained_hash
 from ftprof.record.interval import Interval
-from ftprof.record.merge import merge_journals
+from ftprof.record.merge import merge_journals, merge_records
 from ftprof.record.phase_amounts import PhaseAmount, phase_amounts
 from ftprof.record.record import load_record, save_record
 
@@ -197,6 +198,43 @@ def test_a_phase_of_one_process_is_no_share_of_another_one_s_work(tmp_path: Path
     assert phase_amounts(record) == (PhaseAmount("evaluate", 350, 500, 650, False),)
     save_record(record, tmp_path / "record.json", overwrite=False)
     assert phase_amounts(load_record(tmp_path / "record.json")) == phase_amounts(record)
+
+
+def test_what_another_process_did_meanwhile_is_no_part_of_a_share(tmp_path: Path) -> None:
+    """One evaluates for the last tenth of its time, in which another one does most of the run's work."""
+    folder, second = tmp_path / "run", 1_000_000
+    run_journal(folder, device_window())
+    even = [counts(10, n * second, (n + 1) * second) for n in range(100)]
+    late = [counts(100, n * second, (n + 1) * second) for n in range(90, 100)]
+    counters_journal(folder, context(), *even, end(100 * second))
+    counters_journal(folder, context(), *late, end(100 * second), pid=8)
+    operators(folder, ("evaluate", 10), time_us=90 * second)
+    (part,) = phase_amounts(merge_journals(folder))
+    assert abs(part.flops - 100) <= 10
+    assert part.low <= 100 <= part.high <= 1.3 * 120
+
+
+def test_blocks_of_one_process_have_each_their_own_shares(tmp_path: Path) -> None:
+    """One evaluates all the time, the next one trains, and evaluates a little at its end; in any order."""
+    second = 1_000_000
+    records = []
+    for block, (flops, phases, since) in enumerate(
+        ((10, (("evaluate", 10),), 0), (1000, (("train", 90), ("evaluate", 10)), 10), (1000, (("train", 10),), 0))
+    ):
+        folder, begin = tmp_path / str(block), block * 100 * second
+        run_journal(folder, device_window())
+        windows = [counts(flops, begin + n * second, begin + (n + 1) * second) for n in range(20)]
+        counters_journal(folder, context(begin_us=begin), *windows, end(begin + 20 * second), time_us=begin)
+        operators(folder, *phases, time_us=begin + since * second, partial=since > 0)
+        records.append((str(block), merge_journals(folder)))
+    (all_of_it,), (at_its_end,), nothing = (phase_amounts(record) for _, record in records)
+    assert (all_of_it.flops, nothing) == (200, ())
+    assert abs(at_its_end.flops - 1000) <= 10
+    for several in permutations(records):
+        (whole,) = phase_amounts(merge_records(several))
+        assert whole.flops == 200 + at_its_end.flops
+        assert abs(whole.low - all_of_it.low - at_its_end.low) <= 1
+        assert abs(whole.high - all_of_it.high - at_its_end.high) <= 1
 
 
 def test_operators_of_a_part_of_the_time_deduct_nothing_from_activity() -> None:
