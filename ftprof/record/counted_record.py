@@ -15,6 +15,7 @@ from ftprof.record.parts import cross_checks, merged_inputs, process_record, run
 from ftprof.record.reasons import SEE_MORE, killed_commands, runs_not_ended, runs_torn
 from ftprof.record.reasons_of_time import contexts_gone, ends_lost, time_lost
 from ftprof.record.record import Record
+from ftprof.record.run_times import run_times
 from ftprof.record.timeline import added
 
 NO_CONTEXT = f"was used, but no CUDA context on it was counted; {SEE_MORE}"
@@ -154,6 +155,6 @@ def add_counted_records(records: Sequence[tuple[str, Record]]) -> Record:
         estimates=rows,
         precisions=tuple(added_precisions(row for _, record in records for row in record.precisions)),
         cross_checks=tuple(check for _, record in records for check in record.cross_checks),
-        devices=added_uses((record.span, record.devices) for _, record in records),
+        devices=added_uses((run_times(record), record.devices) for _, record in records),
         timeline=added(record.timeline for _, record in records),
     )

@@ -13,6 +13,7 @@ from ftprof.record.journal import Journal
 from ftprof.record.parts import cross_checks, merged_inputs, process_record, run_device_totals, run_info, run_inputs
 from ftprof.record.reasons import not_watched
 from ftprof.record.record import Record
+from ftprof.record.run_times import Span, at_once, run_times
 from ftprof.record.timeline import Timeline, added
 
 NO_DEVICE = "no GPU was seen in use by this run"
@@ -64,26 +65,24 @@ def add_device_records(records: Sequence[tuple[str, Record]]) -> Record:
         uncounted={},
         policy_inputs=merged_inputs(record for _, record in records),
         cross_checks=tuple(check for _, record in records for check in record.cross_checks),
-        devices=added_uses((record.span, record.devices) for _, record in records),
+        devices=added_uses((run_times(record), record.devices) for _, record in records),
         timeline=added(record.timeline for _, record in records),
     )
 
 
 def _refuse_one_gpu_twice_at_once(records: Sequence[tuple[str, Record]]) -> None:
-    seen: dict[tuple[str, int | None], list[tuple[tuple[int, int], str]]] = {}
+    seen: dict[tuple[str, int | None], list[tuple[Sequence[Span], str]]] = {}
     for name, record in records:
-        if record.span is None:
-            continue
-        begin_us, end_us = record.span
+        times = run_times(record)
         for use in record.devices:
             others = seen.setdefault((use.uuid, use.gpu_instance), [])
-            for (other_begin_us, other_end_us), other in others:
-                if begin_us < other_end_us and other_begin_us < end_us:
+            for other_times, other in others:
+                if at_once(times, other_times):
                     raise UntrustedInput(
                         f"{other} and {name} both watched {use.uuid} at the same time, and what it did would count "
                         "twice; leave one of them out, or give both runs one --run-dir"
                     )
-            others.append(((begin_us, end_us), name))
+            others.append((times, name))
 
 
 def _timeline(runs: list[Journal]) -> Timeline:

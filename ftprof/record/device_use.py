@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from ftprof.record.fields import parse_count, parse_object, parse_optional_whole, parse_text, parse_whole
+from ftprof.record.run_times import Span, groups_at_once, joined_times
 
 if TYPE_CHECKING:
     from ftprof.record.device_window import DeviceTotal
-
-Span: TypeAlias = tuple[int, int]  # when a run began and ended, in microseconds since the epoch
 
 
 @dataclass(frozen=True)
@@ -60,35 +58,32 @@ def device_uses(totals: Iterable[DeviceTotal]) -> tuple[DeviceUse, ...]:
     )
 
 
-def added_uses(parts: Iterable[tuple[Span | None, Iterable[DeviceUse]]]) -> tuple[DeviceUse, ...]:
-    """Those of several runs, each with its time: what a GPU did for one after the other adds up.
+def added_uses(parts: Iterable[tuple[Sequence[Span], Iterable[DeviceUse]]]) -> tuple[DeviceUse, ...]:
+    """Those of several records, each with the times of its runs: what a GPU did for one after the other adds up.
 
-    Of runs that had a GPU at the same time, such as ranks that share one, only such are taken as did not overlap: time
-    and energy are the whole GPU's. A run of unknown time (``None``) counts as one that had it alone.
+    Time and energy are the whole GPU's. So runs that had a GPU at the same time, such as ranks that share one, had it
+    no longer than their times cover together, and each moment of it is taken to have drawn what all did on average.
     """
-    by_device: dict[tuple[str, int | None], list[tuple[Span, DeviceUse]]] = {}
-    for span, uses in parts:
+    by_device: dict[tuple[str, int | None], list[tuple[Sequence[Span], tuple[Sequence[Span], DeviceUse]]]] = {}
+    for times, uses in parts:
         for use in uses:
-            by_device.setdefault((use.uuid, use.gpu_instance), []).append((span or (0, 0), use))
-    return tuple(_added(_one_at_a_time(uses)) for uses in by_device.values())
+            by_device.setdefault((use.uuid, use.gpu_instance), []).append((times, (times, use)))
+    return tuple(_added([_at_once(group) for group in groups_at_once(uses)]) for uses in by_device.values())
 
 
-def _one_at_a_time(uses: Iterable[tuple[Span, DeviceUse]]) -> list[DeviceUse]:
-    """Of uses whose spans overlap, those that do not and have the most time together."""
-    rows = sorted(uses, key=lambda one: one[0][1])
-    ends = [end_us for (_, end_us), _ in rows]
-    best: list[list[DeviceUse]] = [[]]  # of the first so many
-    for number, ((begin_us, _), use) in enumerate(rows):
-        with_it = [*best[bisect_right(ends, begin_us, hi=number)], use]
-        best.append(max(best[-1], with_it, key=_time_us))
-    return best[-1]
+def _at_once(uses: Sequence[tuple[Sequence[Span], DeviceUse]]) -> DeviceUse:
+    """One use of those whose times overlap."""
+    one = _added([use for _, use in uses])
+    if len(uses) == 1 or not one.time_us:
+        return one
+    covered = joined_times(span for times, _ in uses for span in times)
+    covered_us = sum(end_us - begin_us for begin_us, end_us in covered)
+    time_us = min(one.time_us, max(covered_us, *(use.time_us for _, use in uses)))
+    energy_mj = None if one.energy_mj is None else one.energy_mj * time_us // one.time_us
+    return replace(one, time_us=time_us, energy_mj=energy_mj)
 
 
-def _time_us(uses: list[DeviceUse]) -> int:
-    return sum(use.time_us for use in uses)
-
-
-def _added(uses: list[DeviceUse]) -> DeviceUse:
+def _added(uses: Sequence[DeviceUse]) -> DeviceUse:
     energies = [use.energy_mj for use in uses if use.energy_mj is not None]
     energy_mj = sum(energies) if len(energies) == len(uses) else None
     return replace(uses[0], time_us=sum(use.time_us for use in uses), energy_mj=energy_mj)

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ftprof.record.run_times import Span, parts_absent, run_times
 
 if TYPE_CHECKING:
     from ftprof.record.launch import Launch
-    from ftprof.record.record import Record
+    from ftprof.record.record import ProcessRecord, Record
 
+_Parts: TypeAlias = tuple[tuple[str, int], list[tuple[int, Span]]]
 _ADD = "share one --run-dir, or add the others' with ftprof merge"
 
 
 def elsewhere(record: Record) -> tuple[str, ...]:
     """A sentence for each start or world of which the record holds some parts only; such a figure has no upper end.
 
-    Where the parts share a run directory, its record has said already which of them is missing.
+    The parts of one start run at once, so those of a later one do not stand for what an earlier one lacks. Where all
+    parts share a run directory, its record has said already which of them is missing.
     """
-    launches = [run.launch for run in record.runs if run.launch is not None]
-    if any(launch.shared for launch in launches):
+    timed = [(run.launch, time) for run, time in zip(record.runs, run_times(record), strict=True) if run.launch]
+    if timed and all(launch.shared for launch, _ in timed):
         return ()
-    found = {f"{here} of {count} {unit}s" for here, count, unit in _starts(launches) if here < count}
-    sizes = worlds(process.rank for process in record.processes)
-    found |= {f"{len(seen)} of {size} ranks" for size, seen in sizes.items() if len(seen) < size}
-    return tuple(f"{part} are in this record; {_ADD}" for part in sorted(found))
+    found = set()
+    for (unit, count), here in [*_starts(timed), *_worlds(record.processes)]:
+        if absent := parts_absent(here, count):
+            found.add(f"{count - absent} of {count} {unit}s are in this record; {_ADD}")
+    return tuple(sorted(found))
 
 
 def with_notes(record: Record) -> Record:
@@ -37,15 +42,32 @@ def worlds(ranks: Iterable[Mapping[str, int] | None]) -> dict[int, set[int]]:
     """By the number of ranks: those that kept a journal. A restart may change the number."""
     found: dict[int, set[int]] = {}
     for rank in ranks:
-        if rank and "rank" in rank and rank["rank"] < rank.get("world_size", 0):
-            found.setdefault(rank["world_size"], set()).add(rank["rank"])
+        if size := _world_size(rank):
+            found.setdefault(size, set()).add((rank or {})["rank"])
     return dict(sorted(found.items()))
 
 
-def _starts(launches: list[Launch]) -> list[tuple[int, int, str]]:
-    """Of each start: how many parts are here, how many there are, and what a part is."""
-    starts: dict[tuple[str | None, str | None, int | None], tuple[set[int], str]] = {}
-    for launch in launches:
-        if launch.part is not None and launch.parts is not None:
-            starts.setdefault(launch.start, (set(), launch.unit))[0].add(launch.part)
-    return [(len(parts), count, unit) for (_, _, count), (parts, unit) in starts.items() if count is not None]
+def _starts(timed: Iterable[tuple[Launch, Span]]) -> Iterator[_Parts]:
+    """Of each start: what a part is and how many there are; the parts that are here, and when."""
+    starts: dict[Any, tuple[str, list[tuple[int, Span]]]] = {}
+    for launch, span in timed:
+        if not launch.shared and launch.part is not None and launch.parts is not None:
+            starts.setdefault(launch.start, (launch.unit, []))[1].append((launch.part, span))
+    for (_, _, count), (unit, here) in starts.items():
+        yield (unit, count), here
+
+
+def _worlds(processes: Iterable[ProcessRecord]) -> Iterator[_Parts]:
+    """The same of the ranks that processes were."""
+    found: dict[int, list[tuple[int, Span]]] = {}
+    for process in processes:
+        if size := _world_size(process.rank):
+            found.setdefault(size, []).append(((process.rank or {})["rank"], (process.began_us, process.last_us)))
+    for size, here in found.items():
+        yield ("rank", size), here
+
+
+def _world_size(rank: Mapping[str, int] | None) -> int:
+    """0 where a launcher's variables do not tell the rank and the number of all."""
+    size = rank.get("world_size", 0) if rank else 0
+    return size if rank and rank.get("rank", size) < size else 0

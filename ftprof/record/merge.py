@@ -38,6 +38,7 @@ from ftprof.record.reasons import (
 )
 from ftprof.record.record import COUNTER_METHODS, ProcessRecord, Record, RunInfo
 from ftprof.record.run_files import FAILURES, RunFiles, is_journal
+from ftprof.record.run_times import run_times
 from ftprof.record.timeline import Timeline, added
 
 _OF_DEVICES = {"gpm", "peak-bound"}
@@ -156,7 +157,7 @@ def merge_records(records: Sequence[tuple[str, Record]]) -> Record:
         uncounted=[record.uncounted for _, record in records],
         unwatched={name for _, record in records for name in record.unwatched},
         policy_inputs=merged_inputs(record for _, record in records),
-        devices=added_uses((record.span, record.devices) for _, record in records),
+        devices=added_uses((run_times(record), record.devices) for _, record in records),
         checks=(check for _, record in records for check in record.cross_checks),
         timelines=[record.timeline for _, record in records],
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from math import ceil, floor
@@ -13,6 +13,7 @@ from ftprof.errors import UntrustedInput
 from ftprof.quantity import to_json
 from ftprof.record.journal import Journal, ProcessIdentity
 from ftprof.record.record import ProcessRecord, Record, RunInfo
+from ftprof.record.run_times import SLACK_US, Span, groups_at_once, run_times
 
 if TYPE_CHECKING:
     from ftprof.record.device_window import DeviceTotal
@@ -126,15 +127,16 @@ def common_inputs(inputs: Iterable[dict[str, Any]]) -> dict[str, Any]:
 def merged_inputs(records: Iterable[Record]) -> dict[str, Any]:
     """Those of several records: of one base model, and the generation that each start of a training declared, added.
 
-    The parts of one start (ranks, nodes) declare the same generation, which counts once.
+    The parts of one start (ranks, nodes) run at once and declare the same generation, which counts once.
     """
-    given = [(record.starts, record.policy_inputs) for record in records if record.policy_inputs]
-    declared: dict[Any, Fraction] = {}
-    for starts, inputs in given:
-        generated = Fraction(inputs.get("claims", {}).get("generated_flops", 0))
-        declared[starts] = max(declared.get(starts, Fraction(0)), generated)
-    merged = common_inputs(_generating(inputs, "0") for _, inputs in given)
-    return _generating(merged, to_json(sum(declared.values(), Fraction(0))))
+    given = [record for record in records if record.policy_inputs]
+    declared: dict[Any, list[tuple[Sequence[Span], Fraction]]] = {}
+    for record in given:
+        generated = Fraction(record.policy_inputs.get("claims", {}).get("generated_flops", 0))
+        declared.setdefault(record.starts, []).append((run_times(record), generated))
+    all_of_it = sum((max(one) for parts in declared.values() for one in groups_at_once(parts, SLACK_US)), Fraction(0))
+    merged = common_inputs(_generating(record.policy_inputs, "0") for record in given)
+    return _generating(merged, to_json(all_of_it))
 
 
 def _generating(inputs: dict[str, Any], flops: str) -> dict[str, Any]:

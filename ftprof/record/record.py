@@ -163,14 +163,6 @@ class Record:
     until_us: int | None = None
 
     @property
-    def span(self) -> tuple[int, int] | None:
-        """When the first of its runs began and the last ended, in microseconds since the epoch; else ``None``."""
-        ends = [run.ended_us for run in self.runs if run.ended_us is not None]
-        if not ends or len(ends) < len(self.runs):
-            return None
-        return min(run.began_us for run in self.runs), max(ends)
-
-    @property
     def starts(self) -> frozenset[Any]:
         """The starts of a command that it holds parts of: as their launcher tells them apart, else each run alone."""
         launches = ((run, run.launch) for run in self.runs)

@@ -125,7 +125,9 @@ def test_a_block_has_the_time_and_energy_of_the_gpu_that_it_used(standins: Stand
         record = run.record
         (use,) = record.devices
         (check,) = record.cross_checks
-        print(json.dumps({"use": use.to_json(), "check": check, "span": record.span, "flops": run.flops}))
+        (info,) = record.runs
+        told = {"use": use.to_json(), "check": check, "span": (info.began_us, info.ended_us), "flops": run.flops}
+        print(json.dumps(told))
     """
     told = run(standins, program, wrap=wrap, **nvml_beside(standins, standin), **LONG).undisturbed().told
     use, check = told["use"], told["check"]

@@ -64,6 +64,8 @@ class Record:
     cross_checks: tuple[dict[str, Any], ...] = ()
     runs: tuple[Any, ...] = ()
     processes: tuple[Any, ...] = ()
+    devices: tuple[object, ...] = ()
+    until_us: int | None = None
 
 
 class Cli:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from fractions import Fraction
+from itertools import permutations
 
 import jsonschema
 import pytest
@@ -175,13 +176,23 @@ def test_energy_is_shared_out_by_time_and_unknown_where_one_window_does_not_say(
 def test_the_uses_of_a_gpu_in_several_runs_add_up() -> None:
     first, second = DeviceUse("GPU-0", None, "NVIDIA H200", 10, 100), DeviceUse("GPU-0", None, "NVIDIA H200", 5, 7)
     other, silent = DeviceUse("GPU-1", None, "NVIDIA H200", 3, 1), DeviceUse("GPU-0", None, "NVIDIA H200", 1, None)
-    assert added_uses([(None, [first, other]), ((5, 6), [second])]) == (
+    assert added_uses([([(0, 10)], [first, other]), ([(10, 15)], [second])]) == (
         replace(first, time_us=15, energy_mj=107),
         other,
     )
-    at_once = [((0, 10), [second]), ((1, 9), [first]), ((2, 4), [silent])]  # of ranks that share it
-    assert added_uses([*at_once, ((10, 11), [second])]) == (replace(first, time_us=15, energy_mj=107),)
-    hours = [((0, 10), [replace(first, time_us=10)]), ((5, 15), [replace(first, time_us=10)])]
-    (chain,) = added_uses([*hours, ((12, 20), [replace(first, time_us=8)])])
-    assert chain.time_us == 18, "the first and the last, which did not overlap"
-    assert added_uses([((0, 5), [first]), ((5, 6), [silent])]) == (replace(first, time_us=11, energy_mj=None),)
+    shared = [([(0, 10)], [second]), ([(1, 9)], [first])]  # by ranks
+    assert added_uses([*shared, ([(10, 15)], [second])]) == (replace(first, time_us=15, energy_mj=71 + 7),)
+    assert added_uses([([(0, 5)], [first]), ([(5, 6)], [silent])]) == (replace(first, time_us=11, energy_mj=None),)
+
+
+def test_uses_that_overlap_cover_their_times_together_however_they_are_added() -> None:
+    def of(*times: tuple[int, int]) -> DeviceUse:
+        return DeviceUse("GPU-0", None, "NVIDIA H200", sum(end - begin for begin, end in times), 100)
+
+    hours = [(0, 10), (5, 15), (12, 20)]
+    for order in permutations(hours):
+        (chain,) = added_uses([([time], [of(time)]) for time in order])
+        assert (chain.time_us, chain.energy_mj) == (20, 300 * 20 // 28)
+    outer = [(0, 1), (4, 5)]  # two runs that were added up before, and one between them
+    (three,) = added_uses([(outer, [of(*outer)]), ([(2, 3)], [of((2, 3))])])
+    assert three.time_us == 3

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_records import analytic, gpm, run_info
+from report_records import HOUR_US, analytic, gpm, run_info
 from test_counters_journal import device_window
 from test_counters_journal import run_journal as watched_run
 from test_journal import HEADER, window
@@ -194,6 +194,16 @@ def test_one_gpu_watched_by_two_at_once_is_refused() -> None:
     later = replace(info, run="later", began_us=info.ended_us, ended_us=2 * info.ended_us - info.began_us)
     both = merge_records([("a", one), ("b", replace(one, runs=(later,)))])
     assert both.interval.low == 2 * one.interval.low
+    unended = replace(one, runs=(replace(info, run="unended", ended_us=None),))  # its devices were in use for so long
+    with pytest.raises(UntrustedInput, match="at the same time"):
+        merge_records([("a", one), ("b", unended)])
+    hours = [(n * 10, n * 10 + 1) for n in range(3)]
+    first, between, last = (
+        (str(n), replace(one, runs=(replace(info, run=str(n), began_us=begin, ended_us=end),)))
+        for n, (begin, end) in enumerate(hours)
+    )
+    outer = merge_records([first, last])
+    assert merge_records([("outer", outer), between]).interval.low == 3 * one.interval.low
 
 
 def test_a_part_in_which_nothing_was_counted_leaves_the_sum_open(tmp_path: Path) -> None:
@@ -266,11 +276,14 @@ def test_operators_from_the_first_phase_on_alone_are_no_whole_run(tmp_path: Path
 
 
 def test_declared_generation_is_added_over_trainings_and_taken_once_for_the_parts_of_one(tmp_path: Path) -> None:
-    def declaring(name: str, flops: str, launch: Launch | None = None) -> tuple[str, Record]:
+    def declaring(name: str, flops: str, launch: Launch | None = None, hour: int = 0) -> tuple[str, Record]:
         inputs = PolicyInputs(claims=Claims(generated_flops=Fraction(flops))).to_json()
         (process,) = analytic().processes
         own = replace(process, identity=replace(process.identity, host=name))
-        return name, analytic(runs=(run_info(run=name, launch=launch),), policy_inputs=inputs, processes=(own,))
+        run = run_info(run=name, launch=launch)
+        assert run.ended_us is not None
+        run = replace(run, began_us=run.began_us + hour * HOUR_US, ended_us=run.ended_us + hour * HOUR_US)
+        return name, analytic(runs=(run,), policy_inputs=inputs, processes=(own,))
 
     def generated(*records: tuple[str, Record]) -> str:
         return str(merge_records(records).policy_inputs["claims"]["generated_flops"])
@@ -279,3 +292,6 @@ def test_declared_generation_is_added_over_trainings_and_taken_once_for_the_part
     first, second = (Launch(True, "SLURM", "job 7 step 0", part, 2) for part in (0, 1))
     assert generated(declaring("a", "20", first), declaring("b", "20", second)) == "20"
     assert generated(declaring("a", "20", first), declaring("b", "20", second), declaring("c", "5")) == "25"
+    # An address is no name of a start: the next training has it again.
+    here = Launch(False, "torch", "127.0.0.1:29500", 0, 1)
+    assert generated(declaring("a", "20", here), declaring("b", "20", here, hour=1000)) == "40"
