@@ -60,18 +60,20 @@ def groups_at_once(timed: Iterable[tuple[Sequence[Span], _Of]], slack_us: int = 
 def parts_absent(here: Iterable[tuple[int, Span]], count: int) -> int:
     """Of ``count`` parts that run at once, how many have no time here that touches that of some other part.
 
-    A part may come more than once: it was started again.
+    A part may come more than once: it was started again. What it did while one of its processes ran is of one start,
+    such as an evaluation on one rank alone when the others had ended.
     """
-    spans_of: dict[int, list[Span]] = {}
+    all_of: dict[int, list[Span]] = {}
     for part, span in here:
-        spans_of.setdefault(part, []).append(span)
+        all_of.setdefault(part, []).append(span)
+    spans_of = {part: joined_times(spans, SLACK_US) for part, spans in all_of.items()}
     ordered = sorted(span for spans in spans_of.values() for span in spans)
     begins = [begin_us for begin_us, _ in ordered]
     first_end = list(accumulate((end_us for _, end_us in reversed(ordered)), min))[::-1]  # of this one and later ones
     lacking = 0
     for spans in spans_of.values():
         until_us: float = -inf
-        for begin_us, end_us in [*joined_times(spans), (inf, inf)]:
+        for begin_us, end_us in [*spans, (inf, inf)]:
             later = bisect_left(begins, until_us + SLACK_US)
             if later < len(begins) and first_end[later] <= begin_us - SLACK_US:  # one lies all in this gap
                 lacking += 1

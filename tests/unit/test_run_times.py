@@ -56,6 +56,8 @@ def test_a_part_of_a_later_start_does_not_stand_for_one_of_an_earlier(how: str) 
     assert lacking(first) == ["1 of 2 ranks"]
     assert lacking(first, second, one("c", 0, 10)) == ["1 of 2 ranks"]
     assert lacking(first, second, one("c", 0, 10), one("d", 1, 10.01)) == []
+    # A process of one of them, such as one that loads data, began when the other had ended.
+    assert lacking(one("a", 0, 0, 3), second, one("c", 0, 2, 0.5)) == []
     # One part was started again while the other went on.
     assert lacking(one("a", 0, 0, 3), one("b", 1, 0), one("c", 1, 1.5)) == []
 
@@ -73,6 +75,7 @@ def brute_force(here: list[tuple[int, tuple[int, int]]], count: int) -> int:
         return one[0] < other[1] + SLACK_US and other[0] < one[1] + SLACK_US
 
     numbers = {number for number, _ in here}
+    here = [(n, span) for n in numbers for span in joined_times([span for m, span in here if m == n], SLACK_US)]
     absent = [
         number
         for number in numbers
