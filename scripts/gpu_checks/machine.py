@@ -114,6 +114,12 @@ def gpus() -> list[str]:
     return answer.splitlines() if answer else []
 
 
+def uuids() -> list[str]:
+    """Of each GPU, as CUDA_VISIBLE_DEVICES takes them."""
+    answer = said(["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"])
+    return answer.split() if answer else []
+
+
 def _driver() -> str | None:
     answer = said(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"])
     return answer.splitlines()[0] if answer else None

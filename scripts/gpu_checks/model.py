@@ -52,6 +52,7 @@ class Training:
         self.torch = torch_on_gpu()
         self.torch.manual_seed(1)
         self.steps = 0
+        self.last_loss: Any = None  # of an eager or compiled step; a captured one keeps its own
         self._model = _decoder(self.torch, sizes).to("cuda", self.torch.bfloat16)
         self._model.tokens.weight.requires_grad_(False)  # as in most fine-tunes; its gradient may not be capturable
         graphs = mode == "graphs"
@@ -84,7 +85,9 @@ class Training:
         self.synchronize()
 
     def _once(self) -> None:
-        self._loss().backward()
+        loss = self._loss()
+        loss.backward()
+        self.last_loss = loss.detach()
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
 

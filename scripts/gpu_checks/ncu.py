@@ -8,8 +8,10 @@ import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gpu_checks import place
+from gpu_checks.wrapped import Wrapped
 
 _PLACES = ("opt/nvidia/nsight-compute/*/ncu", "usr/local/cuda*/bin/ncu", "usr/local/NVIDIA-Nsight-Compute*/ncu")
 
@@ -31,6 +33,19 @@ def count(ncu: str, command: Sequence[str], metrics: Sequence[str], timeout_s: f
 
     The clocks are left alone. Raises ``RuntimeError`` with what ncu said where it counted nothing.
     """
+    (sums, kernels), _ = _run(ncu, command, metrics, timeout_s)
+    return sums, kernels
+
+
+def result(ncu: str, command: Sequence[str], metrics: Sequence[str], timeout_s: float) -> dict[str, Any]:
+    """What one of ``programs.py`` printed as its result while ncu looked on. Raises as :func:`count` does."""
+    _, done = _run(ncu, command, metrics, timeout_s)
+    return Wrapped(done.returncode, done.stdout, done.stderr, None, []).result
+
+
+def _run(
+    ncu: str, command: Sequence[str], metrics: Sequence[str], timeout_s: float
+) -> tuple[tuple[Counter[str], int], subprocess.CompletedProcess[str]]:
     log = place.work() / "ncu.csv"
     log.unlink(missing_ok=True)
     options = ["--target-processes", "all", "--clock-control", "none", "--profile-from-start", "off"]
@@ -43,7 +58,7 @@ def count(ncu: str, command: Sequence[str], metrics: Sequence[str], timeout_s: f
     sums, kernels = parse(text, metrics)
     if not kernels:
         raise RuntimeError(f"ncu ended with {done.returncode}: {(text or done.stderr or done.stdout)[-800:]}")
-    return sums, kernels
+    return (sums, kernels), done
 
 
 def parse(text: str, metrics: Sequence[str]) -> tuple[Counter[str], int]:

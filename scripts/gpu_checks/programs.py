@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gpu_checks import tiny
+from gpu_checks import hazards, tiny
 from gpu_checks.counting import Counting, library_kib, memory_kib, now_us, thread_seconds
 
 DTYPES = ("bf16", "fp16", "tf32", "fp64", "fp8", "int8")
@@ -19,6 +19,8 @@ def run(name: str, arguments: Sequence[str]) -> int:
     if name == "tiny":
         tiny.main(arguments)
         return 0
+    if name == "hazards":
+        return hazards.main(arguments)
     print("RESULT " + json.dumps(PROGRAMS[name](arguments)), flush=True)
     return 0
 
@@ -92,9 +94,37 @@ def one_step(argv: Sequence[str]) -> dict[str, Any]:
     training = Training(shape(arguments.shape))
     training.run(arguments.warmup)
     training.torch.cuda.profiler.start()
+    began = time.perf_counter()
     training.run(1)
+    took_s = time.perf_counter() - began
     training.torch.cuda.profiler.stop()
-    return {"steps": training.steps}
+    return {"steps": training.steps, "step_s": took_s}
+
+
+def fine_tune(argv: Sequence[str]) -> dict[str, Any]:
+    """Steps of a Llama's fine-tune, and some each in a window of its own; or one alone, for Nsight Compute."""
+    from gpu_checks.fine_tune import METHODS, FineTune
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--method", choices=METHODS, default="full")
+    parser.add_argument("--checkpointing", action="store_true")
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--alone", type=int, default=0)
+    parser.add_argument("--nsight", action="store_true", help="one step between cudaProfilerStart and -Stop, no more")
+    arguments = parser.parse_args(argv)
+    counting = Counting()
+    training = FineTune(arguments.method, arguments.checkpointing)
+    about = {"parameters": training.parameters, "trained": training.trained, "tokens": training.batch.tokens}
+    began_us = now_us()
+    training.run(2)
+    if arguments.nsight:
+        training.torch.cuda.profiler.start()
+        training.run(1)
+        training.torch.cuda.profiler.stop()
+        return {"steps": training.steps, **about}
+    timed = _timed_steps(training, 0, arguments.seconds)
+    singles = [counting.alone(lambda: training.run(1), 0.15) for _ in range(arguments.alone)]
+    return {"steps": training.steps, "began_us": began_us, "ended_us": now_us(), **timed, "singles": singles, **about}
 
 
 def graph(argv: Sequence[str]) -> dict[str, Any]:
@@ -160,6 +190,8 @@ def _timed_steps(training: Any, steps: int, seconds: float) -> dict[str, Any]:
     if steps:
         chunk = min(chunk, steps)
     chunks: list[float] = []
+    at_s: list[float] = []
+    resident_kib: list[int] = []
     halves = [thread_seconds()]
     done, start = 0, time.perf_counter()
     while (done < steps) if steps else (time.perf_counter() - start < seconds):
@@ -168,11 +200,20 @@ def _timed_steps(training: Any, steps: int, seconds: float) -> dict[str, Any]:
         training.run(count)
         chunks.append((time.perf_counter() - before) / count)
         done += count
+        at_s.append(time.perf_counter() - start)
+        resident_kib.append(memory_kib()["resident"])
         if len(halves) == 1 and not steps and time.perf_counter() - start > seconds / 2:
             halves.append(thread_seconds())
     wall = time.perf_counter() - start
     halves.append(thread_seconds())
-    return {"timed_steps": done, "timed_s": wall, "step_s": chunks, "threads_s": halves}
+    return {
+        "timed_steps": done,
+        "timed_s": wall,
+        "step_s": chunks,
+        "at_s": at_s,
+        "resident_kib": resident_kib,
+        "threads_s": halves,
+    }
 
 
 def _profiled(training: Any) -> int:
@@ -189,6 +230,7 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], dict[str, Any]]] = {
     "gemms": gemms,
     "train": train,
     "one-step": one_step,
+    "fine-tune": fine_tune,
     "graph": graph,
     "distributed": distributed,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gpu_checks.experiment import Experiment, Stage
 from gpu_checks.stages import (
+    accuracy,
     cost,
     cuda_core,
     edges,
@@ -14,7 +15,9 @@ from gpu_checks.stages import (
     nsight,
     overhead,
     ranges,
+    safety,
     slots,
+    tools,
     training,
     window,
 )
@@ -27,13 +30,18 @@ STAGES: tuple[Stage, ...] = (
     slots.STAGE,
     training.STAGE,
     overhead.STAGE,
+    accuracy.STAGE,
     nsight.STAGE,
+    tools.STAGE,
+    safety.STAGE,
     cuda_core.STAGE,
     neighbours.STAGE,
     kernels.STAGE,
     cost.STAGE,
     length.STAGE,
     overhead.STAGE_COMPILED,
+    tools.STAGE_COMPILED,
+    safety.STAGE_LONG,
 )
 
 

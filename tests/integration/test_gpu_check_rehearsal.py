@@ -1,0 +1,74 @@
+"""Experiments of scripts/gpu_check on the stand-ins: that they run to their end. Their figures say nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY, clean_environment
+
+if not (REPOSITORY / "scripts" / "gpu_check").exists():
+    pytest.skip("scripts are not here", allow_module_level=True)
+sys.path.insert(0, str(REPOSITORY / "scripts"))
+
+from gpu_checks import child, place
+
+Experiment = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture
+def experiment(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    """Runs one as gpu_check does, but for the build: by this environment's ftprof."""
+    pytest.importorskip("torch")
+    monkeypatch.setenv(place.STANDINS, str(folder))
+    from gpu_checks import rehearsal
+
+    environment = clean_environment(
+        **{place.STANDINS: str(folder), place.WORK: str(tmp_path), place.OUTPUT: str(tmp_path)},
+        LD_LIBRARY_PATH=str(folder),
+        CUDA_HOME=str(folder),
+        FTPROF_STANDIN_SCRIPT=str(rehearsal.write_script(tmp_path)),
+        PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    )
+    command = [sys.executable, str(REPOSITORY / "scripts" / "gpu_check"), "--experiment"]
+    return lambda name: child.experiment(command, name, tmp_path, 150, environment)
+
+
+def figures(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    assert result["state"] == "done", result
+    return {figure["name"]: figure for figure in result["figures"]}
+
+
+@pytest.mark.slow
+def test_a_llamas_fine_tune_beside_every_other_method(experiment: Experiment) -> None:
+    pytest.importorskip("peft")
+    result = experiment("accuracy/lora-checkpointed")
+    found = figures(result)
+    assert found["Llama 1B, LoRA, checkpointing: the training ended as it should"]["ok"], json.dumps(result)
+    row = result["facts"]["row"]
+    assert row["exact_by"] == "one step alone"  # there is no Nsight Compute here
+    assert row["low"] <= row["exact"] <= (row["high"] or row["exact"])
+    assert row["formula"] == (4 * row["parameters"] + 2 * row["trained"]) * row["tokens"]
+    assert 0 < row["trained"] < row["parameters"]
+    assert row["analytic"] > 0
+    assert row["gpm"] is None  # nor an NVML
+
+
+@pytest.mark.slow
+def test_what_tools_cost(experiment: Experiment) -> None:
+    result = experiment("tools/eager-small")
+    tools = ("ftprof's meter", "torch.profiler", "FlopCounterMode", "ftprof's meter with CUDA-core windows")
+    assert set(figures(result)) == {f"eager, small: with {tool} / bare" for tool in tools}
+    assert result["notes"] == []
+
+
+@pytest.mark.slow
+def test_two_trainings_on_one_gpu(experiment: Experiment) -> None:
+    found = figures(experiment("safety/together"))
+    assert len(found) == 4
+    assert all(figure["ok"] for figure in found.values()), found
