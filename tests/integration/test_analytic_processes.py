@@ -41,6 +41,11 @@ def test_a_plain_product_is_counted_exactly(wrap_python: Run) -> None:
     assert run.record["low"] == run.record["high"] == run.record["flops"]
 
 
+def test_a_program_that_clears_its_environment_is_counted(wrap_python: Run) -> None:
+    run = wrap_python("import os\nos.environ.clear()\n" + WORK + "work()\n")
+    assert (run.code, run.flops, run.record["complete"]) == (0, MM, True)
+
+
 def test_each_precision_is_apart(wrap_python: Run) -> None:
     run = wrap_python(
         """

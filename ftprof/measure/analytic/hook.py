@@ -1606,11 +1606,13 @@ class _ImportWatcher:
 
 def report_problem(what: str) -> None:
     """Tell the record of the run that this process is in that, and why, something in it is not counted."""
+    if not _run_folder:
+        return  # a block of ftprof.count() outside of any wrapped run: it tells its own record
     try:
         identity = process_identity()
-        journal = Journal(os.environ["FTPROF_RUN_DIR"], identity)
+        journal = Journal(_run_folder, identity)
         if not journal.continues:
-            journal.write("header", **header_of(os.environ.get("FTPROF_RUN_ID", ""), identity))
+            journal.write("header", **header_of(_run_id, identity))
         journal.write("problem", what=what, time_us=now_us())
         journal.close()
     except Exception as problem:
@@ -1618,7 +1620,7 @@ def report_problem(what: str) -> None:
             raise
         try:
             why = f"process {os.getpid()}: {what}; its journal cannot be written: {problem!r:.200}"
-            FailureFile(os.environ["FTPROF_RUN_DIR"]).say(why)
+            FailureFile(_run_folder).say(why)
         except Exception:
             pass  # nowhere is left to say it: the run directory has gone, and with it the whole record
 
@@ -1642,6 +1644,8 @@ class FailureFile:
 
 
 _meter: Meter | None = None
+# Of this process's start: a program may clear its environment before it imports torch.
+_run_folder, _run_id = os.environ.get("FTPROF_RUN_DIR", ""), os.environ.get("FTPROF_RUN_ID", "")
 
 
 def watch_for_torch() -> None:
@@ -1667,7 +1671,7 @@ def watch_for_torch() -> None:
 
     def begin(partial: bool) -> None:
         global _meter
-        _meter = Meter(os.environ["FTPROF_RUN_DIR"], os.environ.get("FTPROF_RUN_ID", ""), partial)
+        _meter = Meter(_run_folder, _run_id, partial)
         _meter.start()
         watch_cuda_graphs(sys.modules["torch"].cuda.CUDAGraph, _meter.counter)
 
