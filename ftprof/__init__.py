@@ -26,6 +26,11 @@ _HOMES = {
 }
 
 
+def __dir__() -> list[str]:
+    """What users may call, also before it was imported."""
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
     """What is not needed by every command is imported when it is asked for."""
     import importlib

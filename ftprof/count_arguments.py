@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import numbers
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from ftprof.errors import FtprofError, UsageProblem
 
 if TYPE_CHECKING:
+    import os
+
+    from ftprof.counting import Quantity
     from ftprof.policy.choice import PolicyChoice, PolicyOptions
+
+
+class CountArguments(TypedDict, total=False):
+    """What ``ftprof.count()`` takes, for callables that pass it on; tests/unit/test_count.py compares the two."""
+
+    pretrain_flops: Quantity | None
+    base_model: str | None
+    systemic_risk: bool | None
+    no_gpai: bool
+    policy: str | Sequence[str]
+    deduct: str | Sequence[str]
+    no_deduct: str | Sequence[str]
+    generated_flops: Quantity | None
+    public_generation: bool | None
+    base_models: str | os.PathLike[str] | None
+    pretrain_params: Quantity | None
+    pretrain_tokens: Quantity | None
+    pretrain_gpu_hours: Quantity | None
+    pretrain_gpu_peak: str | None
+    pretrain_utilization: Quantity | None
+    operators: bool
+    cuda_core: bool
+
 
 _ARGUMENTS = {
     "--no-systemic-risk": "systemic_risk=False",
@@ -45,8 +73,8 @@ def check_name(name: str, value: object) -> None:
 
 def names(argument: str, value: str | Sequence[str]) -> tuple[str, ...]:
     """One name or several. Raises ``TypeError``."""
-    several = (value,) if isinstance(value, str) else tuple(value)
-    if not all(isinstance(name, str) for name in several):
+    several = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else None
+    if several is None or not all(isinstance(name, str) for name in several):
         raise TypeError(f"{argument} is a name or a sequence of names")
     return several
 
@@ -63,11 +91,17 @@ def phases(argument: str, value: str | Sequence[str]) -> tuple[str, ...]:
     return several
 
 
-def written(argument: str, value: str | int | float | Fraction | None) -> str | None:
+def written(argument: str, value: object) -> str | None:
     """A quantity as it was written, so that it is read exactly. Raises ``TypeError``."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Fraction | None):
-        raise TypeError(f"{argument} is a number or its text, not {type(value).__name__}")
-    return repr(value) if isinstance(value, float) else None if value is None else str(value)
+    if value is None:
+        return None
+    if isinstance(value, str | Fraction | Decimal):
+        return str(value)
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):  # numpy's too
+        return str(int(value))
+    if isinstance(value, float):
+        return repr(float(value))  # of a subclass such as numpy's, the number and not the type
+    raise TypeError(f"{argument} is a number or its text, not {type(value).__name__}")
 
 
 def read(options: PolicyOptions) -> PolicyChoice:

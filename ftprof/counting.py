@@ -14,10 +14,11 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from ftprof.errors import FtprofError
 from ftprof.result import Result
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ftprof.policy.choice import PolicyChoice
     from ftprof.record.record import Record
 
-Quantity: TypeAlias = str | int | float | Fraction
+Quantity: TypeAlias = str | int | float | Fraction | Decimal
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -142,20 +143,36 @@ class CountedFunction(Generic[P, R]):
 
     def __init__(self, function: Callable[P, R], choice: PolicyChoice, options: CountOptions) -> None:
         functools.update_wrapper(self, function)
+        if _gives_coroutine(function):
+            _mark_as_coroutine_function(self)
         self._function = function
         self._choice = choice
         self._options = options
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """What the function gives; of a coroutine function, a coroutine that is counted while it is awaited."""
-        if inspect.iscoroutinefunction(self._function):
+        if _gives_coroutine(self._function):
             return cast(R, self._awaited(*args, **kwargs))
         with _Running(self._choice, self._options) as run:
             self.run = run
             try:
-                return self._function(*args, **kwargs)
+                given = self._function(*args, **kwargs)
             finally:
                 self.run = run
+        if inspect.isgenerator(given) or inspect.isawaitable(given):
+            say_once(
+                f"ftprof.count() counted {getattr(self, '__qualname__', 'a function')} until it gave a "
+                f"{type(given).__name__}, whose own work is not in it: use 'with ftprof.count()' around that"
+            )
+        return given
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """By its name, as any function, where that leads here: so ``multiprocessing`` finds it."""
+        found: Any = sys.modules.get(getattr(self, "__module__", ""))
+        name: str = getattr(self, "__qualname__", "")
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return name if found is self else super().__reduce_ex__(protocol)
 
     async def _awaited(self, *args: Any, **kwargs: Any) -> Any:
         with _Running(self._choice, self._options) as run:
@@ -171,11 +188,50 @@ class CountedFunction(Generic[P, R]):
     @overload
     def __get__(
         self: CountedFunction[Concatenate[S, Q], R], instance: S, owner: type | None = None
-    ) -> Callable[Q, R]: ...
+    ) -> CountedMethod[Q, R]: ...
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As a method."""
-        return self if instance is None else functools.partial(self, instance)
+        return self if instance is None else CountedMethod(self, instance)
+
+
+class CountedMethod(Generic[P, R]):
+    """A counted function bound to an object."""
+
+    def __init__(self, function: CountedFunction[..., R], instance: object) -> None:
+        self.__func__ = function
+        self.__self__ = instance
+        functools.update_wrapper(self, function)
+        if _gives_coroutine(function._function):
+            _mark_as_coroutine_function(self)
+
+    @property
+    def run(self) -> Run | None:
+        """The run of the function's latest call, whichever object it was called on."""
+        return self.__func__.run
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """As the function, with the object before the arguments."""
+        return self.__func__(self.__self__, *args, **kwargs)
+
+    def __reduce__(self) -> Any:
+        """As methods are pickled: by the object and the name."""
+        return getattr, (self.__self__, self.__func__.__name__)  # type: ignore[attr-defined]
+
+
+def _gives_coroutine(function: Any) -> bool:
+    """A coroutine function, or an object whose call is one."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(function.__call__)
+
+
+def _mark_as_coroutine_function(counted: Any) -> None:
+    """Frameworks ask what to await before they call it."""
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(counted)
+    else:
+        from asyncio import coroutines
+
+        counted._is_coroutine = getattr(coroutines, "_is_coroutine", None)  # what asyncio.iscoroutinefunction asks for
 
 
 class Count:
@@ -211,6 +267,8 @@ class Count:
 
     def __call__(self, function: Callable[P, R]) -> CountedFunction[P, R]:
         """As a decorator: each call is a run of its own. Raises ``TypeError`` for a generator function."""
+        if isinstance(function, staticmethod | classmethod):
+            raise TypeError(f"put @{type(function).__name__} above @ftprof.count(): it is no function yet")
         if not callable(function):
             raise TypeError(f"ftprof.count() decorates a function, not {type(function).__name__}")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -235,7 +293,7 @@ class _Running:
 
 
 def count(
-    *,
+    *misplaced: NoReturn,
     pretrain_flops: Quantity | None = None,
     base_model: str | None = None,
     systemic_risk: bool | None = None,
@@ -270,6 +328,10 @@ def count(
     from ftprof.measure.in_process import CountOptions
     from ftprof.policy.choice import PolicyOptions
 
+    if misplaced:
+        raise TypeError(
+            "ftprof.count() takes named arguments only; as a decorator it is @ftprof.count(), with brackets"
+        )
     check_name("base_model", base_model)
     check_name("pretrain_gpu_peak", pretrain_gpu_peak)
     for name, asked in (("no_gpai", no_gpai), ("operators", operators), ("cuda_core", cuda_core)):

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ftprof.errors import UntrustedInput
+from ftprof.record.elsewhere import with_notes
 from ftprof.record.interval import Interval
 from ftprof.record.merge import merge_records
 from ftprof.record.record import Record, load_record, save_record
@@ -26,16 +27,16 @@ def runs_folder(folder: Path, training: str) -> Path:
     return folder / PRIVATE / training
 
 
-def earlier_runs(folder: Path, checkpoint: Record) -> Record:
+def earlier_runs(folder: Path, checkpoint: Record, source: Path | None = None) -> Record:
     """All that was executed by the runs that led to a checkpoint and by those that went on from there.
 
-    ``folder`` is that of the training's output. What cannot be found or trusted makes the record incomplete, with
-    the reason.
+    ``folder`` is that of the training's output, ``source`` that of the one that made the checkpoint, where it is
+    another. What cannot be found or trusted makes the record incomplete, with the reason.
     """
     if not checkpoint.runs:
         return checkpoint
-    place = runs_folder(folder, checkpoint.runs[0].run)
-    parts, problems = _records_in(place)
+    place = runs_folder(folder if source is None else source, checkpoint.runs[0].run)
+    parts, problems = _records_in(runs_folder(folder, checkpoint.runs[0].run), place)
     seen = {run.run for part in parts for run in part.runs}
     if not {run.run for run in checkpoint.runs} <= seen:
         known = {run.run for run in checkpoint.runs}
@@ -78,7 +79,7 @@ def added(records: Sequence[tuple[str, Record]]) -> Record:
     """
     notes = [note for _, record in records if record.complete for note in record.reasons]
     bare = [(name, _bare(record)) for name, record in records]
-    return noted(bare[0][1] if len(bare) == 1 else merge_records(bare), notes)
+    return with_notes(noted(bare[0][1] if len(bare) == 1 else merge_records(bare), notes))
 
 
 def unsure(record: Record, problems: Sequence[str]) -> Record:
@@ -119,14 +120,16 @@ def _plain(reason: str) -> str:
     return reason
 
 
-def _records_in(place: Path) -> tuple[list[Record], list[str]]:
+def _records_in(*places: Path) -> tuple[list[Record], list[str]]:
     """The records of different runs, and why others cannot be read."""
-    found = [_read(path) for path in sorted(place.glob("*.json"))]
+    paths = {path.resolve(): path for place in places for path in sorted(place.glob("*.json"))}
+    found = [_read(path) for path in paths.values()]
     problems = [one for one in found if isinstance(one, str)]
     records = [one for one in found if isinstance(one, Record)]
     taken: set[str] = set()
     different: list[Record] = []
-    for record in sorted(records, key=lambda record: -len(record.runs)):  # one of several runs holds each of them
+    # One of several runs holds each of them; of two of the same run, the later one holds more.
+    for record in sorted(records, key=lambda record: (-len(record.runs), -record.interval.low)):
         runs = {run.run for run in record.runs}
         if taken.isdisjoint(runs):
             different.append(record)

@@ -9,13 +9,18 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ftprof
 from ftprof.errors import UntrustedInput
 from ftprof.integrations.training import Training, harmless
 from ftprof.record.record import Record, record_of
 from ftprof.result import Result
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ftprof.count_arguments import CountArguments
 
 RECORD_NAME = "ftprof.json"
 _NAMES = ("lightning.pytorch.callbacks", "pytorch_lightning.callbacks")
@@ -42,7 +47,7 @@ class FtprofCallback(*_callback_classes()):  # type: ignore[misc]
     threshold, 1 being all of it) every ``log_every_n_steps``. Validation is the phase ``evaluate``.
     """
 
-    def __init__(self, record: str | os.PathLike[str] | None = None, **arguments: Any) -> None:
+    def __init__(self, record: str | os.PathLike[str] | None = None, **arguments: Unpack[CountArguments]) -> None:
         super().__init__()
         count = ftprof.count(**arguments)
         self._record = None if record is None else Path(record).absolute()

@@ -125,11 +125,19 @@ class Training:
         so_far = self._with_earlier(self._own())
         return Result(lambda: so_far, self._choice)
 
-    def begin(self, folder: Path, path: Path, checkpoint: Record | None, problems: Sequence[str] = ()) -> None:
+    def begin(
+        self,
+        folder: Path,
+        path: Path,
+        checkpoint: Record | None,
+        problems: Sequence[str] = (),
+        source: Path | None = None,
+    ) -> None:
         """Count from now on. A collective.
 
         ``folder`` is the training's output, ``path`` the file for the record of all of it. ``checkpoint`` is the record
-        in the checkpoint that it goes on from; ``problems`` say why there is none although there should be one.
+        in the checkpoint that it goes on from, ``source`` the output of the training that made that, where it is
+        another; ``problems`` say what is missing in it, or why there is none although there should be one.
         """
         if self.running and (checkpoint is None or self._holds(checkpoint)):
             self._notes.append(_BEGUN_AGAIN)
@@ -144,7 +152,7 @@ class Training:
         self._folder, self._path, self._total, self._alone = folder.absolute(), path.absolute(), None, False
         self._problems, self._notes = [], []
         self._exchange = self._met()
-        self._earlier = self._agreed(self._started(), checkpoint, problems)
+        self._earlier = self._agreed(self._started(), checkpoint, problems, source)
         self._logged = (time.monotonic(), 0 if self._run is None else self._before(self._run.method)[0])
         self._kept_s = time.monotonic()
         _here.add(self)
@@ -250,13 +258,15 @@ class Training:
             return None
         return self._run.run_id
 
-    def _agreed(self, run: str | None, checkpoint: Record | None, problems: Sequence[str]) -> Record | None:
+    def _agreed(
+        self, run: str | None, checkpoint: Record | None, problems: Sequence[str], source: Path | None
+    ) -> Record | None:
         """What was executed earlier, as the first rank finds it, so that it counts once."""
         found: Record | None = None
         reasons = list(problems)
         try:
             if checkpoint is not None and self._rank == 0:
-                found = earlier_runs(self._folder, checkpoint)
+                found = earlier_runs(self._folder, checkpoint, source)
                 keep(self._folder, found)
         except Exception as problem:
             reasons.append(f"what earlier runs executed cannot be read whole: {problem!r:.300}")

@@ -63,7 +63,7 @@ class _Watch:
         self._own = counter
         hook.watch_cuda_graphs(torch.cuda.CUDAGraph, counter)
         hook.watch_ahead_of_time(getattr(torch._C, "_aoti", None), counter.note)
-        self.compiled_before = "torch._inductor.async_compile" in sys.modules
+        self.compiled_before = _has_compiled()
         patches: dict[str, Callable[[ModuleType, Callable[[hook.Other], None]], None]] = {
             "torch._inductor.async_compile": hook.watch_inductor,
             "torch._inductor.codecache": hook.watch_compiled_code,
@@ -160,6 +160,15 @@ class OperatorBlock:
             *problem_lines(self.problems, end_us),
             end_line(end_us),
         ]
+
+
+def _has_compiled() -> bool:
+    """Whether Inductor has made code in this process: libraries import its modules and compile nothing."""
+    cache = getattr(sys.modules.get("torch._inductor.codecache"), "PyCodeCache", None)
+    if cache is None:
+        return False
+    loaded = [getattr(cache, name, None) for name in ("modules", "modules_no_attr", "cache")]  # torch 2.4 to 2.14
+    return all(found is None for found in loaded) or any(loaded)
 
 
 def _operations(totals: hook.Totals) -> int:

@@ -44,7 +44,9 @@ from ftprof.record.timeline import Timeline, added
 _OF_DEVICES = {"gpm", "peak-bound"}
 NO_PROCESS = "no Python process that imports torch was seen"
 NO_FORMULA = "what ran has no formula (see 'not counted')"
+_NO_COUNTERS = "no hardware counters: "
 NO_WORK = "torch was imported, but no operator ran"
+NOTHING_WRITTEN = "torch was imported, and nothing that ran was written down before the process ended"
 
 
 def merge_journals(folder: Path, now_us: int | None = None) -> Record:
@@ -121,7 +123,7 @@ def _record_of(runs: list[Journal], processes: list[Journal], lost: list[str], n
 def _notes(runs: list[Journal], processes: list[Journal]) -> list[str]:
     """What a reader should know that makes nothing incomplete."""
     notes = [journal.header["software"].get("no_counters", "") for journal in runs]
-    notes = [f"no hardware counters: {note}" if note else "" for note in notes]
+    notes = [f"{_NO_COUNTERS}{note}" if note else "" for note in notes]
     notes += [journal.header["software"].get("cupti_warning", "") for journal in processes]
     notes.append(run_inputs(runs)[1])
     return [note for note in dict.fromkeys(notes) if note]
@@ -142,7 +144,7 @@ def merge_records(records: Sequence[tuple[str, Record]]) -> Record:
     if method != "analytic":
         from ftprof.record.device_record import add_device_records
 
-        return with_notes(add_device_records(records))
+        return _with_fallbacks(with_notes(add_device_records(records)), records)
     added_up = _analytic_record(
         reasons=[
             f"{name}: {reason}"
@@ -161,7 +163,13 @@ def merge_records(records: Sequence[tuple[str, Record]]) -> Record:
         checks=(check for _, record in records for check in record.cross_checks),
         timelines=[record.timeline for _, record in records],
     )
-    return with_notes(added_up)
+    return _with_fallbacks(with_notes(added_up), records)
+
+
+def _with_fallbacks(whole: Record, records: Sequence[tuple[str, Record]]) -> Record:
+    """The whole, with why its parts were not counted by hardware counters."""
+    notes = dict.fromkeys(note for _, part in records for note in part.reasons if note.startswith(_NO_COUNTERS))
+    return replace(whole, reasons=(*whole.reasons, *(note for note in notes if note not in whole.reasons)))
 
 
 def _method_of_all(records: Sequence[tuple[str, Record]]) -> str:
@@ -225,7 +233,7 @@ def _analytic_record(
     complete = not reasons
     bounded = complete and total > 0 and not any(work.family for work in all_uncounted)
     if total == 0:
-        reasons = [*reasons, NO_PROCESS if not processes else NO_FORMULA if all_uncounted else NO_WORK]
+        reasons = [*reasons, _why_nothing(processes, bool(all_uncounted))]
     return Record(
         method="analytic",
         interval=Interval(total, total or None, total if bounded else None),
@@ -241,6 +249,15 @@ def _analytic_record(
         cross_checks=tuple(checks),
         timeline=added(timelines),
     )
+
+
+def _why_nothing(processes: Sequence[ProcessRecord], uncounted: bool) -> str:
+    """Why the total is zero. Of a process that was killed nobody knows whether it did nothing."""
+    if not processes:
+        return NO_PROCESS
+    if uncounted:
+        return NO_FORMULA
+    return NO_WORK if all(process.end is not None for process in processes) else NOTHING_WRITTEN
 
 
 def _process_reasons(journal: Journal) -> list[str]:

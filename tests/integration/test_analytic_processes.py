@@ -441,6 +441,12 @@ def test_a_run_where_nothing_could_be_counted_is_undetermined(wrap_python: Run) 
         assert reason in run.err
 
 
+def test_nobody_knows_whether_a_killed_process_did_nothing(wrap_python: Run) -> None:
+    run = wrap_python(WORK + "import os, signal\nwork()\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert "torch was imported, and nothing that ran was written down before the process ended" in run.record["reasons"]
+    assert "no operator ran" not in run.err
+
+
 @pytest.mark.parametrize("uuid", [{}, {"uuid": "4e1c"}], ids=["torch 2.4", "later"])
 def test_a_gpu_is_named_as_far_as_torch_knows_it(wrap_python: Run, uuid: dict[str, str]) -> None:
     """On a stand-in for what torch tells of a GPU: torch 2.4 does not tell its UUID."""

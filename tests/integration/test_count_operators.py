@@ -137,13 +137,29 @@ def test_what_was_compiled_before_the_block_opens_the_interval(tmp_path: Path) -
     told = run(
         tmp_path,
         """
-        import torch, torch._inductor.async_compile
+        import torch
+        made = torch.compile(lambda x: x @ x)
+        made(torch.ones(8, 8))
         with ftprof.count() as run:
             work()
         print(json.dumps(told(run)))
         """,
     )
     assert (told["flops"], told["high"]) == (MM, None)
+
+
+def test_a_compiler_that_was_only_imported_opens_nothing(tmp_path: Path) -> None:
+    """Libraries such as bitsandbytes import Inductor and compile nothing."""
+    told = run(
+        tmp_path,
+        """
+        import torch, torch._inductor.async_compile, torch._inductor.codecache
+        with ftprof.count() as run:
+            work()
+        print(json.dumps(told(run)))
+        """,
+    )
+    assert (told["flops"], told["high"]) == (MM, MM)
 
 
 def test_a_forked_child_counts_for_itself(tmp_path: Path) -> None:

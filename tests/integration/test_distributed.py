@@ -228,6 +228,7 @@ def test_the_callback_of_hugging_face_adds_up_its_ranks_and_goes_on(tmp_path: Pa
         for rank in found[name]:
             assert (rank["flops"], rank["high"], rank["complete"]) == (whole, whole, True), name
             assert len(set(rank["runs"])) == runs
+            assert "ranks are in this record" not in " ".join(rank["reasons"]), "they all are"
             assert rank["by_phase"] == found["whole"][0]["by_phase"]
             steps = [log["ftprof/flops"] for log in rank["logs"] if "loss" in log]
             assert len(steps) == 4

@@ -265,11 +265,10 @@ def test_the_actions_inputs_are_those_that_it_uses() -> None:
     assert all(entry["description"] for entry in action["inputs"].values())
     check, upload = action["runs"]["steps"]
     assert "${{" not in check["run"], "an input in the script's text could end it"
-    assert set(re.findall(r"\$(?:\{)?([A-Z_]+)", check["run"])) == {
-        *check["env"],
-        "GITHUB_OUTPUT",
-        "GITHUB_ACTION_PATH",
-    }
+    assert set(re.findall(r"\$(?:\{)?([A-Z_]+)", check["run"])) == {"GITHUB_OUTPUT", "GITHUB_ACTION_PATH"}
+    taken = re.findall(r"take ([A-Z]+) ", check["run"])
+    [several] = re.findall(r"for name in ([A-Z_ ]+); do", check["run"])
+    assert {f"FTPROF_CHECK_{name}" for name in (*taken, *several.split())} == set(check["env"])
     assert upload["if"] == "always()"
     assert upload["with"]["path"] == "${{ inputs.output }}"
     assert upload["uses"].startswith("actions/upload-artifact@v")
@@ -307,6 +306,7 @@ def test_the_actions_step_runs(runner: Runner) -> None:
     step = action["runs"]["steps"][0]
     inputs = {name: str(entry.get("default", "")) for name, entry in action["inputs"].items()}
     inputs |= {"command": 'false | true; echo "it\'s" $((1 + 1))', "pretrain-flops": "100", "fail-on": "undetermined"}
+    own = {"COMMAND": "mine", "POLICY": "x", "OUTPUT": "runs/7", "BASE_MODEL": "llama"}  # of the job
     values = {key: inputs[re.fullmatch(r"\$\{\{ inputs\.([\w-]+) \}\}", text)[1]] for key, text in step["env"].items()}  # type: ignore[index]
     github = {"GITHUB_OUTPUT": str(runner.folder / "output"), "GITHUB_ACTION_PATH": str(ACTION.parent)}
     script = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", step["run"]]
@@ -314,11 +314,13 @@ def test_the_actions_step_runs(runner: Runner) -> None:
         script, cwd=runner.folder, env={**runner.environment, **values, **github}, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (1, ""), "pipefail holds inside the command too"
-    values["COMMAND"] = 'echo "it\'s" $((1 + 1))'
-    values["OUTPUT"] = "second"
+    values["FTPROF_CHECK_COMMAND"] = 'echo "it\'s" $((1 + 1)); echo $COMMAND $POLICY $OUTPUT $BASE_MODEL; env'
+    values["FTPROF_CHECK_OUTPUT"] = "second"
     done = subprocess.run(
-        script, cwd=runner.folder, env={**runner.environment, **values, **github}, capture_output=True, text=True
+        script, cwd=runner.folder, env={**runner.environment, **own, **values, **github}, capture_output=True, text=True
     )
-    assert (done.returncode, done.stdout) == (5, "it's 2\n"), textwrap.indent(done.stderr, "  ")
+    assert done.returncode == 5, textwrap.indent(done.stderr, "  ")
+    assert done.stdout.startswith("it's 2\nmine x runs/7 llama\n"), "the command has the job's own variables"
+    assert "FTPROF_CHECK_" not in done.stdout
     assert (runner.folder / "output").read_text().splitlines()[-1] == "summary=second/summary.md"
     assert (runner.folder / "second" / "summary.md").exists()

@@ -119,6 +119,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     found["without, then resumed"] = train("without", resume=True, max_steps=6)
     train("first-here", at_step(2, stop))
     found["elsewhere"] = train("elsewhere", resume="first-here/checkpoint-2")
+    found["elsewhere again"] = train("elsewhere", resume="first-here/checkpoint-2")
+    shutil.copytree("first-here/checkpoint-2", "alone/checkpoint-2")
+    Path("alone/checkpoint-2/ftprof.json").unlink()  # which knows that the run ended there
+    found["alone"] = train("from-alone", resume="alone/checkpoint-2")
+
+    six = {"max_steps": 6}
+    train("between", at_step(2, stop), **six)
+    hugging_face(Path("between"), [at_step(4, stop)], **six).train(resume_from_checkpoint=True)
+    found["between"] = train("between", resume=True, **six)
+    first, second = FtprofCallback(**BASE), FtprofCallback(**BASE)
+    found["first of two"] = train("two", second, callback=first)
+    found["second of two"] = told(second.result)
 
     Path("no-folder").mkdir()
     Path("no-folder/_ftprof").write_text("a file where a folder should be")
@@ -235,9 +247,35 @@ def test_without_a_record_the_training_goes_on_and_says_so(trained: tuple[Path, 
     assert ("cannot be trusted" in reasons and "is no JSON" in reasons) == (name == "both corrupt")
 
 
+def test_a_training_goes_on_from_anothers_checkpoint_as_often_as_it_likes(
+    trained: tuple[Path, dict[str, Any]],
+) -> None:
+    _, found = trained
+    assert (found["elsewhere"]["flops"], found["elsewhere"]["complete"]) == (found["by torch"], True)
+    again = found["elsewhere again"]
+    assert (again["flops"], again["complete"]) == (found["by torch"] * 3 // 2, True), "the first time was executed, too"
+
+
+def test_steps_without_the_callback_are_named(trained: tuple[Path, dict[str, Any]]) -> None:
+    """The Trainer carries the callback's state along, as of the step that it knew."""
+    _, found = trained
+    part = found["between"]
+    assert (part["flops"], part["complete"], part["high"]) == (found["by torch"], False, None)
+    assert "what steps 3 to 4 executed is not in it" in " ".join(part["reasons"])
+
+
+def test_of_two_callbacks_the_first_counts(trained: tuple[Path, dict[str, Any]]) -> None:
+    _, found = trained
+    first = found["first of two"]
+    assert (first["flops"], first["complete"]) == (found["by torch"], True)
+    assert first["logs"][-1]["ftprof/flops"] == found["by torch"]
+    assert "begun again" not in " ".join(first["reasons"])
+    assert found["second of two"]["flops"] is None
+
+
 def test_a_checkpoint_taken_elsewhere_cannot_tell_what_followed_it(trained: tuple[Path, dict[str, Any]]) -> None:
     _, found = trained
-    part = found["elsewhere"]
+    part = found["alone"]
     assert (part["flops"], part["complete"], part["high"]) == (found["by torch"], False, None)
     assert f"run {part['runs'][0]} went on after the checkpoint, and its record is not in" in " ".join(part["reasons"])
 

@@ -30,11 +30,7 @@ def quiet() -> None:
 
 
 def counted_by_torch(train: Callable[[], object]) -> int:
-    formulas = extra_formulas()
-    formulas[torch.ops.aten.addmm_] = formulas[
-        torch.ops.aten.addmm
-    ]  # torch's counter lacks it, and TRL's loss calls it
-    with FlopCounterMode(display=False, custom_mapping=formulas) as mode:
+    with FlopCounterMode(display=False, custom_mapping=extra_formulas()) as mode:
         train()
     return int(mode.get_total_flops())
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import importlib
 import importlib.resources
 import importlib.util
+import inspect
 import logging
+import pickle
 import subprocess
 import sys
 import threading
 import time
 import warnings
 from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -51,7 +55,15 @@ def test_importing_ftprof_is_quick_and_brings_nothing_heavy() -> None:
     assert float(seconds) < 0.15
 
 
+def test_callbacks_take_what_count_takes() -> None:
+    from ftprof.count_arguments import CountArguments
+
+    named = [p.name for p in inspect.signature(ftprof.count).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    assert named == list(CountArguments.__annotations__)
+
+
 def test_what_the_package_offers() -> None:
+    assert {"count", "current", "phase"} <= set(dir(ftprof)), "before any of it was asked for, too"
     assert ftprof.count is counting.count
     assert set(ftprof.__all__) <= {*vars(ftprof), *ftprof._HOMES}
     assert all(getattr(ftprof, name) is not None for name in ftprof.__all__)
@@ -78,7 +90,8 @@ def test_what_the_package_offers() -> None:
         ({"public_generation": 1}, "public_generation is True or False, not int"),
         ({"pretrain_gpu_peak": 989e12}, "pretrain_gpu_peak is a text, not float"),
         ({"base_models": 3}, "PathLike"),
-        ({"policy": 3}, "not iterable"),
+        ({"policy": 3}, "policy is a name"),
+        ({"deduct": None}, "deduct is a name"),
     ],
 )
 def test_arguments_of_a_wrong_type(arguments: dict[str, Any], complaint: str) -> None:
@@ -117,12 +130,19 @@ def test_values_that_the_command_line_refuses_too(arguments: dict[str, Any], com
 
 
 @pytest.mark.parametrize(
-    "written", ["8.4e22", 84 * 10**21, 8.4e22, Fraction(84 * 10**21), "8.4\N{MULTIPLICATION SIGN}10^22"]
+    "written",
+    ["8.4e22", 84 * 10**21, 8.4e22, Fraction(84 * 10**21), "8.4\N{MULTIPLICATION SIGN}10^22", Decimal("8.4e22")],
 )
 def test_every_way_to_write_a_quantity_is_exact(written: Any) -> None:
     inputs = ftprof.count(pretrain_flops=written).choice.inputs
     assert inputs.pretrain_flops_low == 84 * 10**21
     assert inputs.pretrain_source == "given with pretrain_flops"
+
+
+def test_numpys_numbers_are_numbers() -> None:
+    numpy = pytest.importorskip("numpy")
+    assert ftprof.count(pretrain_flops=numpy.float64(8.4e22)).choice.inputs.pretrain_flops_low == 84 * 10**21
+    assert ftprof.count(pretrain_flops=numpy.int64(84)).choice.inputs.pretrain_flops_low == 84
 
 
 def test_estimates_and_claims_are_those_of_the_command_line() -> None:
@@ -351,7 +371,66 @@ def test_a_method_and_a_coroutine_function(fake: type[FakeRun]) -> None:
     assert [made.calls for made in fake.made] == [["begin", False]] * 2
 
 
+def doubled(number: int) -> int:
+    return 2 * number
+
+
+class Doubling:
+    @ftprof.count()
+    def double(self, number: int) -> int:
+        return 2 * number
+
+
+plain, doubled_by_another_name = doubled, ftprof.count()(doubled)
+doubled = ftprof.count()(doubled)
+
+
+def test_a_function_is_found_by_its_name_in_another_process(fake: type[FakeRun]) -> None:
+    """As multiprocessing and torch's launchers want it; also a method, and a copy is the function itself."""
+    assert pickle.loads(pickle.dumps(doubled)) is doubled
+    assert copy.deepcopy(doubled) is doubled
+    assert pickle.loads(pickle.dumps(Doubling().double))(4) == 8
+    with pytest.raises(pickle.PicklingError):
+        pickle.dumps(doubled_by_another_name)
+
+
+def test_a_method_tells_its_run(fake: type[FakeRun]) -> None:
+    method = Doubling().double
+    assert method(3) == 6
+    assert method.run is not None
+    assert method.run is Doubling.double.run
+
+
+def test_frameworks_see_what_must_be_awaited(fake: type[FakeRun]) -> None:
+    class Called:
+        async def __call__(self) -> int:
+            return 3
+
+    async def wait() -> int:
+        return 3
+
+    for counted in (ftprof.count()(wait), ftprof.count()(Called())):
+        asked = inspect.iscoroutinefunction if sys.version_info >= (3, 12) else asyncio.iscoroutinefunction
+        assert asked(counted)
+        assert asyncio.run(counted()) == 3  # type: ignore[arg-type]
+        assert counted.run is not None
+    assert not asyncio.iscoroutinefunction(ftprof.count()(plain))
+
+
+def test_what_a_function_gives_and_does_later_is_said_to_be_uncounted(fake: type[FakeRun]) -> None:
+    counting._said.clear()
+    counted = ftprof.count()(lambda: (number for number in range(3)))
+    with pytest.warns(ftprof.FtprofWarning, match="until it gave a generator, whose own work is not in it"):
+        assert list(counted()) == [0, 1, 2]
+
+
 def test_what_cannot_be_decorated() -> None:
+    with pytest.raises(TypeError, match=r"as a decorator it is @ftprof\.count\(\), with brackets"):
+        ftprof.count(plain)  # type: ignore[arg-type]
+    for kind in (staticmethod, classmethod):
+        with pytest.raises(TypeError, match=f"put @{kind.__name__} above @ftprof.count"):
+            ftprof.count()(kind(plain))
+
     def steps() -> Any:
         yield 1
 

@@ -66,7 +66,8 @@ def extra_formulas() -> dict[Any, Callable[..., int]]:
             lambda _g, q, k, v, *_, **__: _attention_backward(q, k, v)
         ),
     }
-    return {getattr(aten, name): formula for name, formula in table.items() if hasattr(aten, name)}
+    in_place = {f"{name}_": formula for name, formula in table.items()}
+    return {getattr(aten, name): formula for name, formula in {**table, **in_place}.items() if hasattr(aten, name)}
 
 
 def _size(shape: Iterable[int]) -> int:
