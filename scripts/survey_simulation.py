@@ -193,6 +193,15 @@ def periodic(when: Floats, windows: Windows, rng: np.random.Generator) -> Floats
     return ((when + rng.random() * period) % period < period / 2).astype(float)
 
 
+def on_background(of: Activity) -> Activity:
+    """The same above a hundredth that is always there: then the metric was seen, and says little of what it hides."""
+
+    def active(when: Floats, windows: Windows, rng: np.random.Generator) -> Floats:
+        return 0.01 + 0.99 * of(when, windows, rng)
+
+    return active
+
+
 WORKLOADS: dict[str, Activity] = {
     "stationary": stationary,
     "drifting": drifting,
@@ -201,6 +210,8 @@ WORKLOADS: dict[str, Activity] = {
     "late phase of 5 %": late(0.05),
     "burst shorter than the rotation": burst,
     "period equal to the rotation": periodic,
+    "background of 1 %: late phase of 5 %": on_background(late(0.05)),
+    "background of 1 %: spell shorter than the rotation": on_background(burst),
 }
 
 

@@ -30,7 +30,8 @@ std::int64_t WindowPass::Begin(std::uint64_t stratum) {
   window.group = group_;
   window.stratum = stratum;
   range_.emplace(profiler_, names_.emplace_back("window " + std::to_string(names_.size())));
-  window.begin_us = journal::NowUs();  // before anybody hears of it who has waited for it
+  // Before anybody hears of it who has waited for it; between two windows of a pass nothing is lost.
+  window.begin_us = windows_.empty() ? journal::NowUs() : windows_.back().end_us;
   windows_.push_back(std::move(window));
   if (!open_) open_.emplace(interrupt_);
   return windows_.back().begin_us;

@@ -130,6 +130,7 @@ CUptiResult CUpti_RangeProfiler_Object::Start() {
   if (patched_) Door()->set_patched(context, context_id, true);
   started_ = true;
   pushed_ = 0;
+  at_pop_.clear();
   return CUPTI_SUCCESS;
 }
 
@@ -150,6 +151,11 @@ CUptiResult CUpti_RangeProfiler_Object::Push(const char* name) {
   OpenRange range{name, {}};
   std::uint64_t at_ns = 0;
   if (!Read(&range.before, &at_ns)) return CUPTI_ERROR_UNKNOWN;
+  // Between a pop and the next push nothing is lost (H200, CUPTI 13.0).
+  if (open_.empty() && !at_pop_.empty()) {
+    range.before = at_pop_;
+    at_ns = popped_ns_;
+  }
   TraceRange("push", range.name, context_id, device, at_ns);
   open_.push_back(std::move(range));
   return CUPTI_SUCCESS;
@@ -164,6 +170,10 @@ CUptiResult CUpti_RangeProfiler_Object::Pop() {
   std::uint64_t at_ns = 0;
   if (!Read(&range.counts, &at_ns)) return CUPTI_ERROR_UNKNOWN;
   TraceRange("pop", range.name, context_id, device, at_ns);
+  if (open_.size() == 1) {
+    at_pop_ = range.counts;
+    popped_ns_ = at_ns;
+  }
   for (std::size_t i = 0; i < range.counts.size(); ++i) {
     range.counts[i] = (range.counts[i] - open_.back().before[i]) & CounterMask();
   }

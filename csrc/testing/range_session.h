@@ -69,6 +69,8 @@ struct CUpti_RangeProfiler_Object {
   std::uint64_t passes_done_ = 0;
   std::size_t pushed_ = 0;
   std::vector<OpenRange> open_;
+  std::vector<std::uint64_t> at_pop_;  // since this start, and when that was
+  std::uint64_t popped_ns_ = 0;
   std::vector<ftprof::standin::CountedRange> counted_;
   std::size_t dropped_ = 0;
 };

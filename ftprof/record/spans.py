@@ -84,7 +84,8 @@ class Span:
 
     ``slots`` is the number of all windows. ``windows``, ``time_us`` and ``cycles`` are those of the hardware windows,
     of which there is at least one; ``patched_cycles`` are what the instructions in windows of patched code amount to.
-    In ``edges_us`` nobody counted; in ``gaps_us`` neither, and the neighbours' rate cannot be trusted.
+    In ``edges_us`` nobody counted; in ``gaps_us`` neither, and the neighbours' rate cannot be trusted. ``start_us`` is
+    the part of these before a context's first window, when a program mostly loads and prepares.
     """
 
     groups: dict[int, Sums]
@@ -96,6 +97,7 @@ class Span:
     time_us: int
     cycles: int
     patched_cycles: int = 0
+    start_us: int = 0
 
     @cached_property
     def edge_cycles(self) -> int:
@@ -104,8 +106,8 @@ class Span:
 
     @cached_property
     def gap_cycles(self) -> int:
-        """Those that its hardware windows' rate gives for its gaps."""
-        return rounded(self.gaps_us * self.cycles, self.time_us)
+        """Those that its hardware windows' rate gives for its gaps: none for the time before the first window."""
+        return rounded((self.gaps_us - self.start_us) * self.cycles, self.time_us)
 
     def windows_of(self, group: int | None) -> int:
         """How many windows a group has."""
@@ -159,7 +161,8 @@ def _span(context: Context, stratum: Stratum, begin_us: int, end_us: int) -> Spa
             time_us += sums.time_us
             cycles += sums.sums[group.denominator]
     length_us = max(end_us - begin_us, 0)
-    gaps_us = sum(max(min(end_us, end) - max(begin_us, begin), 0) for begin, end in context.gaps)
+    start_us = _start_us(context, stratum, begin_us)
+    gaps_us = _overlap_us(context, begin_us, end_us) + start_us
     edges_us = max(length_us - gaps_us - all_us, 0)
     if edges_us * _TAME_EDGES.denominator > length_us * _TAME_EDGES.numerator:
         gaps_us, edges_us = gaps_us + edges_us, 0
@@ -172,7 +175,24 @@ def _span(context: Context, stratum: Stratum, begin_us: int, end_us: int) -> Spa
         windows=windows,
         time_us=time_us,
         cycles=cycles,
+        start_us=start_us,
     )
+
+
+def _start_us(context: Context, stratum: Stratum, begin_us: int) -> int:
+    """The time before the context's first window, without gaps of their own.
+
+    Only its peak bounds what a program does then. Where none is known it is an edge as any other, else no run on such
+    a chip could ever be judged.
+    """
+    if begin_us != context.begin_us or not context.peaks:
+        return 0
+    return max(stratum.begin_us - begin_us, 0) - _overlap_us(context, begin_us, stratum.begin_us)
+
+
+def _overlap_us(context: Context, begin_us: int, end_us: int) -> int:
+    """How much of the context's gaps lies between two moments."""
+    return sum(max(min(end_us, end) - max(begin_us, begin), 0) for begin, end in context.gaps)
 
 
 def _with_hardware(context: Context) -> list[Stratum]:

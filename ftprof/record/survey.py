@@ -3,13 +3,16 @@
 All counts are exact integers; each extrapolated figure is rounded to one. Whether the windows come singly or as
 roll-ups makes no difference, since only sums by stratum are used.
 
-The interval of a metric joins three kinds of error, each in its own way:
+The interval of a metric joins four kinds of error, each in its own way:
 
 - windows of other groups: a random sample was seen, so 95 % by Student's t; never below what was measured. The low end
   also allows for rests: the metric may have paused wherever three windows could have missed it (``ratio.hidden``);
+- what bursts may have hidden: a metric that was seen may have done more wherever three windows could have missed it,
+  as one that was never seen may (``ratio.hidden``), up to its peak;
 - edges between windows: at the low end nothing happened in them, at the high end twice the neighbours' rate, since a
   rhythm of the program may set all edges on its busiest moments;
-- gaps (lost counters, a killed process, edges that take over a tenth of a stratum): from nothing up to the peak.
+- gaps (lost counters, a killed process, the time before the first window, edges that take over a tenth of a stratum):
+  from nothing up to the peak.
 
 A metric of which only zeros were seen has no error to compute: it gets an upper limit instead.
 """
@@ -50,7 +53,7 @@ class Errors:
     """The parts of an interval, in counts, kept apart for sums of several metrics.
 
     ``below`` and ``above`` are the half-widths of the sampling error, ``slack`` what the high end allows for in edges
-    and gaps beyond the estimate, ``None`` where no peak bounds it. In ``hideouts`` a metric may have been that was
+    and gaps beyond the estimate, ``None`` where no peak bounds it. In ``hideouts`` a metric may have done what was
     never seen, with ``hidden_rate`` counts a microsecond. All metrics of a group share these places.
     """
 
@@ -93,7 +96,7 @@ class Estimate:
 class Total:
     """The sum of several metrics, in operations: counts times weights.
 
-    ``unseen`` is the part of ``high`` that allows for metrics of which only zeros were seen. The shares are the means
+    ``unseen`` is the part of ``high`` that allows for what no window may have seen. The shares are the means
     of the metrics', by their operations.
     """
 
@@ -292,7 +295,10 @@ class _View:
             at_peak = _at_peak(peak, self._gaps_us) - extrapolated.gaps
             slack = extrapolated.edges + max(at_peak, extrapolated.gaps if self._gaps_us else 0)
         half_width = extrapolated.half_width
-        return Errors(min(max(half_width, rest), float(rotation)), max(half_width, extrapolated.missed), slack)
+        below, above = min(max(half_width, rest), float(rotation)), max(half_width, extrapolated.missed)
+        if peak is None or not extrapolated.linked:  # then the slack holds all of that
+            return Errors(below, above, slack)
+        return Errors(below, above, slack, self._hideouts, peak / _SECOND_US)
 
     def _limits(self, peak: int | None) -> Errors:
         """Of a metric of which only zeros were seen, if at all."""

@@ -6,7 +6,6 @@ handlers: csrc/testing/FORMAT.md), so every test ends with a look at the rules t
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
@@ -77,7 +76,7 @@ def base_only(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_run_whose_gaps_hold_5_percent_of_the_work_is_sampled(standins: Standins) -> None:
-    script = base_only(delays=[{"call": "cuptiRangeProfilerPushRange", "us": 2500}])
+    script = base_only(delays=[{"call": "cuptiRangeProfilerStart", "us": 50_000}])  # once for sixteen windows
     work = program(standins, "--kernels", "gemm:4500", "--seconds", "2", "--rounds", "2000")
     counted = run(standins, script, work, FTPROF_SLOT_US="50000,50000")
     record, truth = counted.record, counted.truth()
@@ -87,7 +86,8 @@ def test_a_run_whose_gaps_hold_5_percent_of_the_work_is_sampled(standins: Standi
     (row,) = (row for row in record["estimates"] if row["measured"] != "0")
     assert (record["method"], int(row["measured"]), int(row["over_rotation"])) == ("sampled", measured, 0)
     assert int(row["flops"]) == measured + int(row["over_gaps"])
-    assert abs(int(row["flops"]) - truth) < truth // 50
+    # What it did before its first window is in the interval's high end, and in no figure.
+    assert truth * 94 // 100 < int(row["flops"]) < truth * 102 // 100
 
 
 # A chip so slow that no count nears 2^53: windows are as long as ftprof makes them, ten seconds, and edges are few.
@@ -95,26 +95,6 @@ SLOW = base_only(
     devices=[{"chip": "BASE", "multiprocessors": 1, "clock_khz": 100_000}],
     kernels={"gemm": {BF16: 1_000_001, "duration_us": 400}},
 )
-# It works for so many times as long as its first window took to open, and for a while at least.
-OPENED = """
-    init()
-    begin = time.monotonic()
-    retain()
-    assert library().ftprof_inject_await_windows(20000) == 1
-    opened = time.monotonic() - begin + 0.003  # and since the last look before
-    print(opened, flush=True)
-    if opened < float(sys.argv[1]):
-        work(max(float(sys.argv[2]) * opened, float(sys.argv[3])))
-"""
-
-
-def opened_run(standins: Standins, most_s: float, factor: float, least_s: float, **script: Any) -> CountedRun | None:
-    """A run of few windows, or ``None`` where the machine was too busy to open the first in ``most_s``."""
-    shutil.rmtree(standins.work / "truth", ignore_errors=True)
-    command = [*python(OPENED), str(most_s), str(factor), str(least_s)]
-    counted = run(standins, {**SLOW, **script}, command, FTPROF_SLOT_US="900000000,900000000")
-    assert (counted.code, counted.err) == (0, "")
-    return counted if float(counted.out) < most_s else None
 
 
 def share_over_gaps(counted: CountedRun) -> Fraction:
@@ -127,18 +107,19 @@ def share_over_gaps(counted: CountedRun) -> Fraction:
 
 
 def test_a_run_whose_gaps_hold_more_than_a_thousandth_is_sampled(standins: Standins) -> None:
-    """The delay of the first window's start is a percent of the run; a busy machine makes that no less."""
-    counted = opened_run(standins, 20, 0, 2, delays=[{"call": "cuptiRangeProfilerStart", "us": 20_000}])
-    assert counted is not None
+    """A pass of sixteen windows begins with a delay of a percent of it; a busy machine makes that no less."""
+    script = {**SLOW, "delays": [{"call": "cuptiRangeProfilerStart", "us": 20_000}]}
+    work = program(standins, "--kernels", "gemm:9000", "--seconds", "4")
+    counted = run(standins, script, work, FTPROF_SLOT_US="100000,100000")
     assert share_over_gaps(counted) > Fraction(1, 1000)
 
 
-@pytest.mark.slow
-def test_a_run_whose_gaps_hold_less_than_a_thousandth_is_counted(standins: Standins) -> None:
-    """It runs for as long as its first gap asks for; only a later edge may be too long, where the machine is busy."""
-    runs = (opened_run(standins, 0.012, 2000, 4) for _ in range(60))
-    finished = itertools.islice((share_over_gaps(counted) for counted in runs if counted), 3)
-    assert any(share < Fraction(1, 1000) for share in finished)
+def test_a_run_of_one_pass_has_no_gap(standins: Standins) -> None:
+    """Between the windows of a pass nothing is lost, and before the first one nothing is made up."""
+    work = program(standins, "--kernels", "gemm:4500", "--seconds", "2")
+    counted = run(standins, SLOW, work, FTPROF_SLOT_US="200000,200000")
+    assert len(windows(counted)) > 5
+    assert share_over_gaps(counted) == 0
 
 
 def test_work_before_the_context_was_seen_is_in_its_time(standins: Standins) -> None:

@@ -97,7 +97,7 @@ ftprof: 1.0x10^12 FLOP executed (1000000000000)
 """,
     sampled: """\
 ftprof: 1.1x10^13 FLOP executed (11000000000000)
-  interval      [10000000000000, 12000000000000]
+  interval      [10000000000000, 31269550080000]
   by precision  bf16 100 %
   method        sampled: hardware counters in part, the rest extrapolated
   coverage      bf16: 90.9 % of the time, 100.0 % of SM-active cycles
@@ -127,7 +127,7 @@ ftprof: at most 1.3x10^15 FLOP executed (1324781568000000)
 """,
     busy: """\
 ftprof: 3.3x10^13 FLOP executed (33222222000000)
-  interval      [10000000000000, 440212224000000]
+  interval      [10000000000000, 459481774080000]
   by precision  bf16 100 %
   method        sampled: hardware counters in part, the rest extrapolated
   coverage      bf16: 30.1 % of the time, 100.0 % of SM-active cycles

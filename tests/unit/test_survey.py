@@ -110,7 +110,8 @@ def test_idle_windows_of_others_hold_nothing() -> None:
     rows = [(0, 0, (100, 10)), *[(0, 1, (0, 0, 0))] * 5, (0, 0, (100, 10))]
     bf16 = of(survey(context(one_after_another(rows))), "bf16")
     assert bf16.rotation == 0
-    assert bf16.low == bf16.high == 200
+    assert bf16.low == bf16.value == 200
+    assert bf16.high == 200 + 5 * PEAKS["bf16"] // 1000  # of five milliseconds, as of what was never seen
 
 
 def test_edges_take_the_neighbours_rate_and_between_nothing_and_twice_that() -> None:
@@ -118,7 +119,8 @@ def test_edges_take_the_neighbours_rate_and_between_nothing_and_twice_that() -> 
     estimate = of(survey(context(one_after_another(rows, length_us=990, edge_us=10), end_us=100_000)), "bf16")
     assert estimate.measured == 100_000
     assert estimate.gaps == 1010  # 1,000 us at 1,010.1 a millisecond
-    assert (estimate.low, estimate.high) == (100_000, 102_020)
+    hidden = 1000 * PEAKS["bf16"] // 1_000_000  # no window says that nothing hid in the edges
+    assert (estimate.low, estimate.high) == (100_000, 102_020 + hidden)
     assert total([(estimate,)]).method == "sampled"
 
 
@@ -263,7 +265,7 @@ def test_errors_of_a_group_add_up_and_those_of_different_groups_do_not() -> None
     for stratum in range(30):
         rows += [(stratum, 0, (100, 10))] * 8
         rows += [(stratum, 1, (10 + stratum % 2, 20 + stratum % 3, 10)), (stratum, 4, (10 + stratum % 5, 10))]
-    estimates = survey(context(one_after_another(rows)))
+    estimates = survey(context(one_after_another(rows), peaks={}))  # with peaks there is what bursts may have hidden
     tf32, fp64, int8 = (of(estimates, name).errors.above for name in ("tf32", "fp64", "int8"))
     assert min(tf32, fp64, int8) > 0
 
@@ -421,6 +423,20 @@ def test_a_base_group_that_saw_all_has_no_error(windows: list[Window]) -> None:
     assert (
         estimate.low == estimate.value == estimate.high == estimate.measured == sum(counts[0] for _, _, counts in rows)
     )
+
+
+def test_before_the_first_window_a_program_prepares_and_its_peak_bounds_it() -> None:
+    """No rate of later says anything of it. Of a chip without known peaks it is an edge, else nothing bounds a run."""
+    rows = [(0, 0, (1000, 10_000))] * 100
+    late = one_after_another(rows, begin_us=400_000)
+    bf16 = of(survey(context(late)), "bf16")
+    assert (bf16.measured, bf16.low, bf16.value) == (100_000, 100_000, 100_000)
+    assert bf16.high == 100_000 + 400 * PEAKS["bf16"] // 1000
+    with_gap = of(survey(context(late, gaps=((100_000, 400_000),))), "bf16")
+    assert with_gap.value == 100_000 + 300_000, "a gap of its own has the neighbours' rate, and is counted once"
+    assert with_gap.high == bf16.high
+    unknown = of(survey(context(one_after_another(rows, begin_us=5_000), peaks={})), "bf16")
+    assert (unknown.value, unknown.high) == (105_000, 110_000)
 
 
 def test_a_window_that_was_cut_in_two_changes_nothing_but_its_number() -> None:
