@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ftprof.selftest.counts import Counters, Counts, NotCounted
+from ftprof.record.spans import Metric
+from ftprof.selftest.counts import Counters, NotCounted
 from ftprof.selftest.gpu import Gpu, GpuProblem
 from ftprof.selftest.known_kernels import BLOCKS, SOURCE, THREADS
 from ftprof.selftest.machine_code import Binary
@@ -50,10 +51,10 @@ class Bench:
             self._kernels = self.gpu.load(self.binary.code) if self.binary else _compiled(self.gpu)
         return self._kernels
 
-    def count(self, roles: Sequence[str], work: Callable[[], None]) -> Counts:
-        """Of a piece of work, in a window of each group of these roles. Raises ``NotCounted``."""
+    def count(self, group: int, work: Callable[[], None]) -> tuple[tuple[Metric, int], ...]:
+        """Of a piece of work, in a window of this group. Raises ``NotCounted``."""
         self.gpu.use()
-        return self.counters.count(roles, work, self.gpu.synchronize)
+        return self.counters.count(group, work, self.gpu.synchronize)
 
     def captured(self, work: Callable[[ctypes.c_void_p], None]) -> ctypes.c_void_p:
         """A graph of what ``work`` launches, captured outside of all windows."""

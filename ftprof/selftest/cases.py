@@ -6,8 +6,8 @@ import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ftprof.selftest.bench import Bench
-from ftprof.selftest.counts import CUDA_CORE, FLOATING, INSTRUCTIONS, TENSOR_ROLES, NotCounted
+from ftprof.selftest.bench import Bench, NothingToCount
+from ftprof.selftest.counts import CUDA_CORE, FLOATING, INSTRUCTIONS, TENSOR_ROLES, Counts, NotCounted
 from ftprof.selftest.known_kernels import (
     BLOCKS,
     FFMA,
@@ -29,10 +29,14 @@ Prepare = Callable[[Bench, KnownKernel], Work]
 
 @dataclass(frozen=True)
 class Case:
-    """``attempt`` gives the row with its verdict. It raises ``NotCounted`` and ``NothingToCount``."""
+    """``prepare`` gives the work that is counted in a window of each group of ``roles``; of that ``judge`` makes the
+    row with its verdict. ``prepare`` raises ``NotCounted``, ``NothingToCount`` and ``GpuProblem``.
+    """
 
     row: Row
-    attempt: Callable[[Row], Row]
+    roles: tuple[str, ...]
+    prepare: Callable[[], Work]
+    judge: Callable[[Row, Counts], Row]
 
 
 def known_cases(bench: Bench) -> list[Case]:
@@ -55,23 +59,27 @@ def _case(bench: Bench, kernel: KnownKernel, name: str, times: int, prepare: Pre
     flops = times * sum(kernel.flops.values())
     row = Row(name, ", ".join(sorted(kernel.flops)), flops, flops, bench.binary is not None)
     if kernel.uses_tensor_cores:
-        return Case(row, lambda row: on_tensor_cores(bench, row, prepare(bench, kernel)))
-    return Case(row, lambda row: _on_cuda_cores(bench, row, kernel, times, prepare(bench, kernel)))
+        return on_tensor_cores(bench, row, lambda: prepare(bench, kernel))
+    return Case(
+        row,
+        ("cuda-core",),
+        lambda: prepare(bench, kernel),
+        lambda row, counts: _of_cuda_cores(row, kernel, times, counts),
+    )
 
 
 def _silent(bench: Bench, kernel: KnownKernel) -> Case:
     row = Row(kernel.title, "all", 0, 0, bench.binary is not None)
+    return Case(
+        row,
+        (*TENSOR_ROLES, "cuda-core"),
+        lambda: _once(bench, kernel),
+        lambda row, counts: row.judged(counts.flops(FLOATING, CUDA_CORE)),
+    )
 
-    def attempt(row: Row) -> Row:
-        counts = bench.count((*TENSOR_ROLES, "cuda-core"), _once(bench, kernel))
-        return row.judged(counts.flops(FLOATING, CUDA_CORE))
 
-    return Case(row, attempt)
-
-
-def _on_cuda_cores(bench: Bench, row: Row, kernel: KnownKernel, times: int, work: Work) -> Row:
+def _of_cuda_cores(row: Row, kernel: KnownKernel, times: int, counts: Counts) -> Row:
     """Each instruction by itself must be right: two errors that add up to nothing are still two."""
-    counts = bench.count(("cuda-core",), work)
     found = {metric: count for metric, count in counts.of_kind(CUDA_CORE).items() if count}
     expected = {metric: times * count for metric, count in kernel.core_counts.items()}
     wrong = [
@@ -82,11 +90,18 @@ def _on_cuda_cores(bench: Bench, row: Row, kernel: KnownKernel, times: int, work
     return row.judged(counts.flops(CUDA_CORE), f"counted {'; '.join(wrong)}" if wrong else None)
 
 
-def on_tensor_cores(bench: Bench, row: Row, work: Work) -> Row:
+def on_tensor_cores(bench: Bench, row: Row, prepare: Callable[[], Work]) -> Case:
     """Of one precision: all of the tensor cores' operations must be counted under it, and none elsewhere."""
-    if row.precision not in bench.counters.tensor_precisions():
-        raise NotCounted(f"CUPTI has no counter for {row.precision} operations of this chip's tensor cores")
-    counts = bench.count(TENSOR_ROLES, work)
+
+    def prepared() -> Work:
+        if row.precision not in bench.counters.tensor_precisions():
+            raise NotCounted(f"CUPTI has no counter for {row.precision} operations of this chip's tensor cores")
+        return prepare()
+
+    return Case(row, TENSOR_ROLES, prepared, _of_tensor_cores)
+
+
+def _of_tensor_cores(row: Row, counts: Counts) -> Row:
     elsewhere = counts.elsewhere(row.precision)
     told = ", ".join(f"{count} as {precision}" for precision, count in elsewhere.items())
     return row.judged(counts.flops(FLOATING), f"counted {told}" if elsewhere else None)
@@ -99,16 +114,19 @@ def _link(bench: Bench) -> Case:
     low, high = (length.least * threads, length.most * threads) if length else (0, 0)
     row = Row("instructions, in patched and hardware windows", "", low, high, length is not None, "instructions")
 
-    def attempt(row: Row) -> Row:
+    def prepare() -> Work:
         if length is None:
-            return row.skipped("how many instructions there are is known of proved machine code only")
-        counts = bench.count(("cuda-core", "link"), _once(bench, FFMA)).of_kind(INSTRUCTIONS)
-        patched = counts.pop(_PATCHED)
-        (hardware,) = counts.values()
+            raise NothingToCount("how many instructions there are is known of proved machine code only")
+        return _once(bench, FFMA)
+
+    def judge(row: Row, counts: Counts) -> Row:
+        instructions = counts.of_kind(INSTRUCTIONS)
+        patched = instructions.pop(_PATCHED)
+        (hardware,) = instructions.values()
         apart = None if row.low <= patched <= row.high else f"patched code counted {patched}"
         return row.judged(hardware, apart)
 
-    return Case(row, attempt)
+    return Case(row, ("cuda-core", "link"), prepare, judge)
 
 
 def _once(bench: Bench, kernel: KnownKernel) -> Work:

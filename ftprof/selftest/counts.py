@@ -82,15 +82,16 @@ class Counters:
         metrics = [metric for role, group in self._groups if role in TENSOR_ROLES for metric in group]
         return frozenset().union(*(precisions_of(metric) for metric in metrics if metric.kind == FLOATING))
 
-    def count(self, roles: Sequence[str], work: Callable[[], None], wait: Callable[[], None]) -> Counts:
-        """Do the work in a window of each group of these roles. Raises ``NotCounted``, and what ``work`` raises."""
-        rows: list[tuple[Metric, int]] = []
-        for number, (role, metrics) in enumerate(self._groups):
-            if role in roles:
-                rows += zip(metrics, self._window(number, work, wait), strict=True)
-        if not rows:
+    def groups_of(self, roles: Sequence[str]) -> list[int]:
+        """The groups of these roles, in the plan's order. Raises ``NotCounted`` where the chip has none."""
+        found = [number for number, (role, _) in enumerate(self._groups) if role in roles]
+        if not found:
             raise NotCounted(f"the chip's plan has no {' or '.join(roles)} group")
-        return Counts(tuple(rows))
+        return found
+
+    def count(self, group: int, work: Callable[[], None], wait: Callable[[], None]) -> tuple[tuple[Metric, int], ...]:
+        """Do the work in a window of this group. Raises ``NotCounted``, and what ``work`` raises."""
+        return tuple(zip(self._groups[group][1], self._window(group, work, wait), strict=True))
 
     def _window(self, group: int, work: Callable[[], None], wait: Callable[[], None]) -> list[int]:
         wait()  # what was launched before must not be in it

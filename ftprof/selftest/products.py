@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ftprof.record.peaks import chip_peaks
 from ftprof.selftest.bench import Bench, NothingToCount
 from ftprof.selftest.cases import Case, Work, on_tensor_cores
+from ftprof.selftest.counts import TENSOR_ROLES
 from ftprof.selftest.rows import Row
 
 ALIGNED = 1024
@@ -32,22 +33,33 @@ class Library(Protocol):
         """A product of two square matrices, ready to be done."""
 
 
-def product_cases(bench: Bench, open_library: Callable[[str], Library]) -> list[Case]:
-    """Aligned and unaligned products of each library in each precision, also where the library is missing."""
+def product_cases(bench: Bench, open_library: Callable[[str], Library]) -> list[list[Case]]:
+    """Aligned and unaligned products of each library in each precision, also where the library is missing.
+
+    A library's are together, and those in no library's precision are last.
+    """
     precisions = _precisions(bench)
-    known = [(name, precision) for name, able in _OF_LIBRARY.items() for precision in able if precision in precisions]
-    cases = [
-        _case(bench, name, precision, edge, open_library)
-        for name, precision in known
-        for edge in (ALIGNED, UNALIGNED.get(precision, UNALIGNED_ELSE))
+    batches = [
+        [
+            _case(bench, name, precision, edge, open_library)
+            for precision in able
+            if precision in precisions
+            for edge in (ALIGNED, UNALIGNED.get(precision, UNALIGNED_ELSE))
+        ]
+        for name, able in _OF_LIBRARY.items()
     ]
-    return cases + [_of_none(precision) for precision in sorted(precisions - {precision for _, precision in known})]
+    known = {precision for able in _OF_LIBRARY.values() for precision in able}
+    return [*batches, [_of_none(precision) for precision in sorted(precisions - known)]]
 
 
 def _of_none(precision: str) -> Case:
     flops = padded(ALIGNED)
     why = f"neither cupy nor torch has a product in {precision} that the self-test knows"
-    return Case(Row("product", precision, flops, flops, proved=False), lambda row: row.skipped(why))
+
+    def prepare() -> Work:
+        raise NothingToCount(why)
+
+    return Case(Row("product", precision, flops, flops, proved=False), TENSOR_ROLES, prepare, lambda row, _: row)
 
 
 def _precisions(bench: Bench) -> set[str]:
@@ -61,7 +73,7 @@ def _case(bench: Bench, name: str, precision: str, edge: int, open_library: Call
     low = 2 * edge**3
     row = Row(f"product {edge}x{edge}x{edge}, {name}", precision, low, padded(edge), proved=False)
 
-    def attempt(row: Row) -> Row:
+    def prepare() -> Work:
         if find_spec(name) is None:
             raise NothingToCount(f"{name} is not installed here; pip install 'ftprof[{name}]'")
         library = open_library(name)
@@ -72,9 +84,9 @@ def _case(bench: Bench, name: str, precision: str, edge: int, open_library: Call
         except Exception as error:  # the libraries' errors have no common base
             why = " ".join(str(error).split())
             raise NothingToCount(f"{name} does not multiply in {precision} here ({why:.160})") from error
-        return on_tensor_cores(bench, row, work)
+        return work
 
-    return Case(row, attempt)
+    return on_tensor_cores(bench, row, prepare)
 
 
 def padded(edge: int) -> int:
@@ -120,12 +132,12 @@ class Torch:
     def product(self, precision: str, edge: int) -> Work:
         """See ``Library``."""
         torch = self._torch
-        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         if precision in ("fp8", "fp4"):
             return self._scaled(precision, edge)
         a = torch.ones((edge, edge), device="cuda", dtype=getattr(torch, self._TYPES[precision]))
 
         def work() -> None:
+            torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"  # of all of torch: another case's work set it
             torch.mm(a, a)
 
         return work

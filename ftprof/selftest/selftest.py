@@ -17,7 +17,6 @@ from typing import IO, Any
 
 from ftprof.measure.short_process import end, signal_name
 from ftprof.selftest.rows import NOT_COUNTED, Row, row_from_json, verdict_of
-from ftprof.selftest.worker import LEFT_OUT
 
 LIMIT_S = 30.0
 _OF_CASES = 0.85  # of the limit: after this no case is begun, so that the one under way may end
@@ -133,7 +132,7 @@ def _code(child: subprocess.Popen[bytes]) -> int | None:
 
 
 def _explain(answer: Answer, code: int | None, in_time: bool, limit_s: float, said: IO[bytes]) -> None:
-    """Give the rows that were not tried their verdict: the first of them was under way, or never begun."""
+    """Give the rows that have none their verdict: some were under way, others never begun."""
     pending = [number for number, row in enumerate(answer.rows) if not row.verdict]
     if not in_time:
         ending = f"it had not ended when the {limit_s:g} s were over"
@@ -143,8 +142,7 @@ def _explain(answer: Answer, code: int | None, in_time: bool, limit_s: float, sa
     else:
         ending = "the process that counts said nothing more"
     for number in pending:
-        rest = LEFT_OUT if not in_time else ending
-        answer.rows[number] = answer.rows[number].not_counted(ending if number == pending[0] else rest)
+        answer.rows[number] = answer.rows[number].not_counted(ending)
     if (pending or not answer.rows) and answer.why is None:
         answer.why, answer.remedy = ending, _LOOK
 

@@ -16,15 +16,14 @@ from typing import Any, NoReturn, TextIO
 
 from ftprof.errors import UntrustedInput
 from ftprof.measure.cupti_search import search_roots
-from ftprof.selftest.bench import Bench, Captures, NothingToCount
-from ftprof.selftest.cases import Case, known_cases
-from ftprof.selftest.counts import Counters, NotCounted, Windows
+from ftprof.selftest.bench import Bench, Captures
+from ftprof.selftest.cases import known_cases
+from ftprof.selftest.counts import Counters, Windows
 from ftprof.selftest.gpu import Gpu, GpuProblem
 from ftprof.selftest.machine_code import binary_for
 from ftprof.selftest.products import Libraries, product_cases
 from ftprof.selftest.rows import Row
-
-LEFT_OUT = "left out, since the time was over"
+from ftprof.selftest.trials import Trials
 
 
 class _Failed(Exception):
@@ -65,34 +64,18 @@ def _try_all(pipe: TextIO, deadline: float) -> None:
             machine_code=binary
             and {"architecture": binary.architecture, "sha256": binary.sha256, "source_sha256": binary.source_sha256},
         )
-        cases = known_cases(bench) + product_cases(bench, Libraries())
-        _tell(pipe, rows=[case.row.to_json() for case in cases])
-        refused: NotCounted | None = None
-        for number, case in enumerate(cases):
-            if refused is None:
-                row, problem = _tried(case, deadline)
-                refused = problem if problem and problem.everywhere else None
-            else:
-                row, problem = case.row.not_counted(refused.why), refused
-            _tell(pipe, number=number, row=row.to_json(), remedy=problem.remedy if problem else "")
+        batches = [known_cases(bench), *product_cases(bench, Libraries())]
+        _tell(pipe, rows=[case.row.to_json() for batch in batches for case in batch])
+
+        def tell(number: int, row: Row, remedy: str) -> None:
+            _tell(pipe, number=number, row=row.to_json(), remedy=remedy)
+
+        trials, first = Trials(bench, deadline, tell), 0
+        for batch in batches:
+            trials.run(batch, first)
+            first += len(batch)
     finally:
         windows.close()
-
-
-def _tried(case: Case, deadline: float) -> tuple[Row, NotCounted | None]:
-    """The row, and why it could not be counted where the counters are why."""
-    if time.monotonic() > deadline:
-        return case.row.not_counted(LEFT_OUT), None
-    try:
-        return case.attempt(case.row), None
-    except NotCounted as problem:
-        return case.row.not_counted(problem.why), problem
-    except NothingToCount as why:
-        return case.row.skipped(str(why)), None
-    except GpuProblem as failed:
-        return case.row.not_counted(failed.what), NotCounted(failed.what, failed.remedy)
-    except Exception as error:  # such as torch's own, in a window: the other rows may still be counted
-        return case.row.not_counted(f"{type(error).__name__}: {' '.join(str(error).split()):.200}"), None
 
 
 def _opened() -> tuple[Any, Any, Gpu, Any]:

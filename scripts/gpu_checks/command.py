@@ -180,7 +180,7 @@ class Check:
         environment = self._environment()
         command = [str(self.built.python), str(place.REPOSITORY / "scripts" / "gpu_check"), "--experiment"]
         if name == TESTS:
-            result = tests.run(self.built.python, self.work, limit, environment)
+            result = tests.run(self.built.python, self.work, limit, environment, self.state.results.get(TESTS))
         else:
             result = child.experiment(command, name, self.work, limit, environment)
         self.state.keep(name, result)

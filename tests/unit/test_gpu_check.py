@@ -307,6 +307,32 @@ def test_pytests_report(tmp_path: Path) -> None:
     assert skipped == ["test_x::test_c: no torch"]
 
 
+def test_what_pytest_had_said_before_it_was_stopped() -> None:
+    text = (
+        "collected 4 items\n\ntests/gpu/test_x.py::test_a PASSED           [ 25%]\n"
+        "../tests/gpu/test_x.py::test_b[exit-0] FAILED    [ 50%]\ntests/gpu/test_x.py::test_c SKIPPED (why) [ 75%]\n"
+        "tests/gpu/test_x.py::test_d "
+    )
+    assert [(figure["name"], figure["ok"]) for figure in tests.read_log(text)] == [
+        ("test_x::test_a", True),
+        ("test_x::test_b[exit-0]", False),
+    ]
+
+
+def test_tests_that_passed_before_a_stop_are_not_run_again(tmp_path: Path) -> None:
+    """The command is echoed in pytest's place; what passed is kept."""
+    fake = tmp_path / "python"
+    fake.write_text('#!/bin/sh\necho "$@"\nexit 1\n')
+    fake.chmod(0o755)
+    earlier = {
+        "figures": [figure_of("test_x::test_a[b]", [1], "", exactly(1)), figure_of("test_x::c", [0], "", exactly(1))]
+    }
+    result = tests.run(fake, tmp_path, 10, dict(os.environ), earlier)
+    assert "--deselect tests/gpu/test_x.py::test_a[b]" in result["log"]
+    assert "test_x.py::c" not in result["log"]
+    assert [figure["name"] for figure in result["figures"]] == ["test_x::test_a[b]"]
+
+
 def test_counters_of_a_journal(tmp_path: Path) -> None:
     metrics = [{"name": "bf16.sum", "kind": "floating", "precision": "bf16", "weight": 1}]
     lines: list[dict[str, Any]] = [

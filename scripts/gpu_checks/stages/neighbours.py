@@ -139,7 +139,7 @@ def gpm(findings: Findings) -> None:
     """NVML's own estimate of tensor activity: alone, beside a window, and as another user."""
     torch = torch_on_gpu()
     bench = Bench()
-    work, each = product(size(8192), "bf16", 20)
+    work, each = product(size(4096), "bf16", 160)
     work()
     cases: list[tuple[str, bool, int | None]] = [("alone", False, None), ("beside a window", True, None)]
     if why := why_no_nobody():
