@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ftprof.measure.analytic.hook import end_of_capture
 from ftprof.measure.block import CannotCount, Line, waited
 from ftprof.measure.injection import injected_capturing
 from ftprof.record.canonical import FIRST_HASH
@@ -81,7 +82,8 @@ def announce_captures(graph: Any) -> None:
     if getattr(graph.capture_begin, "_ftprof", False):
         return
     module = native()
-    begin, end = graph.capture_begin, graph.capture_end
+    last = end_of_capture(graph)
+    begin, end = graph.capture_begin, getattr(graph, last)
 
     def begins(capture: Any) -> None:
         _captures.add(id(capture))
@@ -108,7 +110,8 @@ def announce_captures(graph: Any) -> None:
     began._ftprof = True  # type: ignore[attr-defined]
     if capturing():
         _quietly(module.capture_begins)  # its end will be told
-    graph.capture_begin, graph.capture_end = began, ended
+    graph.capture_begin = began
+    setattr(graph, last, ended)
     module.captures_are_announced()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ftprof.record.counted import counted
-from ftprof.record.device_record import activity
+from ftprof.record.device_record import activity, not_sampled
 from ftprof.record.device_use import added_uses, device_uses
 from ftprof.record.device_window import DeviceTotal
 from ftprof.record.estimate_rows import FLOATING, EstimateRow, added_precisions
@@ -48,6 +48,7 @@ def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str
     method, interval = result.total.method, Interval(result.total.low, result.total.value, high)
     if not result.windows:
         method, interval = activity(run_device_totals(runs), high)
+        bounded += not_sampled(run_device_totals(runs)) if method == "gpm" else []
     flops_of = {journal.path: flops for journal, flops in zip(meters, result.flops_of, strict=True)}
     beside = {journal.identity: (journal, flops_of[journal.path]) for journal in meters} if others else {}
     return Record(

@@ -27,6 +27,8 @@ def device_record(runs: list[Journal], processes: list[Journal], lost: list[str]
     high = sum(bounds, NOTHING).high if bounds and not unwatched else None
     wanted = "gpm" if any(journal.header["method"] == "gpm" for journal in runs) else "peak-bound"
     method, interval = activity(totals, high) if wanted == "gpm" else ("peak-bound", Interval(0, high, high))
+    if method == "gpm":
+        lost = [*lost, *not_sampled(totals)]
     if unwatched:
         interval = Interval(interval.low, interval.value, None)
     reasons = lost if lost or interval.value is not None else [NO_DEVICE]
@@ -94,9 +96,26 @@ def _timeline(runs: list[Journal]) -> Timeline:
 
 
 def activity(totals: list[DeviceTotal], high: int | None) -> tuple[str, Interval]:
-    """The GPUs' activity where NVML samples it on all of them, else the peak over their time."""
+    """The GPUs' activity where NVML samples it, else the peak over their time, which is ``high``.
+
+    Beside the activity of some GPUs the others' peak is in the high end. There is none where nothing bounds the run.
+    """
     activity = [total.estimate for total in totals if total.method == "gpm"]
     if activity and all(estimate.flops is not None for estimate in activity):
         estimate = sum(activity, NOTHING)
-        return "gpm", Interval(estimate.low, estimate.flops, estimate.high)
+        most = sum((total.estimate for total in _without_activity(totals)), estimate).high
+        return "gpm", Interval(estimate.low, estimate.flops, None if high is None else most)
     return "peak-bound", Interval(0, high, high)
+
+
+def not_sampled(totals: list[DeviceTotal]) -> list[str]:
+    """A sentence for each GPU of which the activity is no figure."""
+    return [
+        f"NVML samples no activity of {total.device.name} ({total.device.uuid}): only its peak bounds what it did"
+        for total in _without_activity(totals)
+    ]
+
+
+def _without_activity(totals: list[DeviceTotal]) -> list[DeviceTotal]:
+    sampled = {total.device.key for total in totals if total.method == "gpm"}
+    return [total for total in totals if total.method == "peak-bound" and total.device.key not in sampled]

@@ -607,8 +607,11 @@ def test_edges_during_a_stream_capture_do_not_spoil_it(standins: Standins, wrap:
         assert outer["low"] == 10 * FLOPS
 
 
-def test_patched_windows_keep_clear_of_torchs_captures(standins: Standins) -> None:
-    program = """
+@pytest.mark.parametrize(
+    "steps", [("capture_end",), ("capture_end_pre", "capture_end_post")], ids=["one", "torch 2.14"]
+)
+def test_patched_windows_keep_clear_of_torchs_captures(standins: Standins, steps: tuple[str, ...]) -> None:
+    program = f"ENDS = {steps}\nfirst = ENDS[0]\n" + textwrap.dedent("""
         import ctypes
         from types import SimpleNamespace
         gpu = Gpu()
@@ -617,8 +620,13 @@ def test_patched_windows_keep_clear_of_torchs_captures(standins: Standins) -> No
         class CUDAGraph:
             def capture_begin(self, mode):
                 call("cuStreamBeginCapture_v2", stream, mode)
-            def capture_end(self):
-                call("cuStreamEndCapture", stream, ctypes.byref(ctypes.c_void_p()))
+
+        def end(self):
+            call("cuStreamEndCapture", stream, ctypes.byref(ctypes.c_void_p()))
+        for name in ENDS:
+            setattr(CUDAGraph, name, end if name == first else lambda self: None)
+        if "capture_end" not in ENDS:
+            CUDAGraph.capture_end = lambda self: [getattr(self, name)() for name in ENDS]
 
         cuda = SimpleNamespace(CUDAGraph=CUDAGraph, is_initialized=lambda: True)
         cuda.is_current_stream_capturing = lambda: False
@@ -635,12 +643,13 @@ def test_patched_windows_keep_clear_of_torchs_captures(standins: Standins) -> No
                     graph.capture_begin(mode)
                     gpu.launch("gemm", 10, stream)
                     time.sleep(0.0005)
-                    graph.capture_end()
+                    for name in ENDS:
+                        getattr(graph, name)()
                     gpu.launch("axpy", 10)
                     gpu.synchronize()
                     launched += 10
         print(json.dumps([windows(), told(run), launched]))
-    """
+    """)
     short = {"FTPROF_SLOT_US": "2000,2000", "FTPROF_COUNTERS_SEED": "2", "FTPROF_CUDA_CORE": "1"}
     windows, told, launched = run(standins, program, **short).undisturbed().told
     assert windows > 0

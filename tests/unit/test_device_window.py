@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ftprof.measure.peak_bound import peak_bound_window
 from ftprof.record import schemas
+from ftprof.record.device_record import activity, not_sampled
 from ftprof.record.device_use import DeviceUse, added_uses
 from ftprof.record.device_window import Device, DeviceWindow, Estimate, device_totals
 
@@ -196,3 +197,19 @@ def test_uses_that_overlap_cover_their_times_together_however_they_are_added() -
     outer = [(0, 1), (4, 5)]  # two runs that were added up before, and one between them
     (three,) = added_uses([(outer, [of(*outer)]), ([(2, 3)], [of((2, 3))])])
     assert three.time_us == 3
+
+
+def test_activity_of_some_gpus_leaves_the_others_to_their_peak() -> None:
+    """And where nothing bounds the run, the activity's own end bounds it no more."""
+    other = replace(H200, uuid="GPU-1", name="NVIDIA A100", capability="8.0")
+    both = [gpm(0, 10, 10, 20, 40), peak_bound_window(H200, 0, 10), peak_bound_window(other, 0, 10)]
+    totals = device_totals(both)
+    bound = other.bound_over(0, 10)
+    assert bound
+    method, interval = activity(totals, 10**30)
+    assert (method, interval.low, interval.value, interval.high) == ("gpm", 10, 20, 40 + bound)
+    (reason,) = not_sampled(totals)
+    assert reason.startswith("NVML samples no activity of NVIDIA A100 (GPU-1)")
+    assert activity(totals, None)[1].high is None
+    assert not_sampled(device_totals(both[:2])) == []
+    assert activity(device_totals(both[:2]), 10**30)[1].high == 40
