@@ -70,10 +70,10 @@ class Meter::Session {
   cupti::GroupImages& ImagesOf(std::size_t group) { return session_->ImagesOf(group); }
   // One window of a group, as long as this or until interrupted. Says what ended it. The counts of
   // the base group's windows may be told later, together.
-  Wake Count(std::size_t group, std::uint64_t stratum, microseconds length);
+  Wake Count(std::size_t group, std::uint64_t stratum, microseconds length, bool continued = false);
 
  private:
-  void Begin(std::size_t group, std::uint64_t stratum);
+  void Begin(std::size_t group, std::uint64_t stratum, bool continued);
   void ClosePass();
 
   Meter& meter_;
@@ -81,8 +81,9 @@ class Meter::Session {
   std::optional<WindowPass> pass_;
 };
 
-Wake Meter::Session::Count(std::size_t group, std::uint64_t stratum, microseconds length) {
-  Begin(group, stratum);
+Wake Meter::Session::Count(std::size_t group, std::uint64_t stratum, microseconds length,
+                           bool continued) {
+  Begin(group, stratum, continued);
   const Wake wake = meter_.interrupt_.WaitFor(length);
   const WindowEdge edge(meter_.gate_, meter_.interrupt_);
   pass_->End();
@@ -91,11 +92,11 @@ Wake Meter::Session::Count(std::size_t group, std::uint64_t stratum, microsecond
   return meter_.interrupt_.abandoned() ? Wake::kAbandon : wake;
 }
 
-void Meter::Session::Begin(std::size_t group, std::uint64_t stratum) {
+void Meter::Session::Begin(std::size_t group, std::uint64_t stratum, bool continued) {
   const WindowEdge edge(meter_.gate_, meter_.interrupt_);
   if (pass_ && (pass_->group() != group || !pass_->HasRoom())) ClosePass();
   if (!pass_) pass_.emplace(&*session_, group, &meter_.interrupt_);
-  meter_.EndGap(pass_->Begin(stratum));
+  meter_.EndGap(pass_->Begin(stratum, continued));
 }
 
 void Meter::Session::ClosePass() {
@@ -241,15 +242,15 @@ Wake Meter::CountSlot(Session* session) {
   return CountFor(session, group, slot.stratum, microseconds(slot.length_us));
 }
 
-// A cut makes two windows of one slot.
+// A cut makes two windows of one slot, of which the second continues the first.
 Wake Meter::CountFor(Session* session, std::size_t group, std::uint64_t stratum,
                      microseconds length) {
   const auto until = std::chrono::steady_clock::now() + length;
-  for (;;) {
+  for (bool continued = false;; continued = true) {
     const auto left =
         std::chrono::duration_cast<microseconds>(until - std::chrono::steady_clock::now());
     if (left <= microseconds::zero()) return Wake::kTimeout;
-    const Wake wake = session->Count(group, stratum, left);
+    const Wake wake = session->Count(group, stratum, left, continued);
     if (wake != Wake::kCut) return wake;
   }
 }

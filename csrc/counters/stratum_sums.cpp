@@ -24,6 +24,7 @@ void StratumSums::Add(const Window& window, std::size_t denominator) {
   group.squares.resize(metrics);
   group.products.resize(metrics);
   ++group.windows;
+  group.continued += window.continued ? 1 : 0;
   group.time_us += static_cast<std::uint64_t>(window.end_us - window.begin_us);
   for (std::size_t i = 0; i < metrics; ++i) {
     const WideCount count = window.counts[i];

@@ -18,6 +18,7 @@ __extension__ typedef unsigned __int128 WideCount;
 // kind has.
 struct GroupSums {
   std::uint64_t windows = 0;
+  std::uint64_t continued = 0;  // of these: what a cut left of a slot is no draw of its own
   std::uint64_t time_us = 0;
   std::vector<WideCount> sums;
   std::vector<WideCount> squares;

@@ -25,12 +25,14 @@ bool WindowPass::HasRoom() const {
   return windows_.size() < kMostWindows && std::chrono::steady_clock::now() - began_ < kLongest;
 }
 
-std::int64_t WindowPass::Begin(std::uint64_t stratum) {
+std::int64_t WindowPass::Begin(std::uint64_t stratum, bool continued) {
   Window window;
   window.group = group_;
   window.stratum = stratum;
+  window.continued = continued;
   range_.emplace(profiler_, names_.emplace_back("window " + std::to_string(names_.size())));
-  // Before anybody hears of it who has waited for it; between two windows of a pass nothing is lost.
+  // Before anybody hears of it who has waited for it; between two windows of a pass nothing is
+  // lost.
   window.begin_us = windows_.empty() ? journal::NowUs() : windows_.back().end_us;
   windows_.push_back(std::move(window));
   if (!open_) open_.emplace(interrupt_);

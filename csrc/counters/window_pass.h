@@ -32,8 +32,8 @@ class WindowPass {
   // loses seconds.
   bool HasRoom() const;
 
-  // Opens a window, and says since when.
-  std::int64_t Begin(std::uint64_t stratum);
+  // Opens a window, for a slot or for more of it, and says since when.
+  std::int64_t Begin(std::uint64_t stratum, bool continued);
   void End();
   // After the last window's end: all of them, with their counts.
   std::vector<Window> Close();

@@ -71,6 +71,7 @@ JsonObject StratumLine(int context, std::uint64_t number, const counters::Stratu
     line.Set("group", group).Set("windows", sums.windows).Set("time_us", sums.time_us);
     line.Set("sums", Decimals(sums.sums)).Set("squares", Decimals(sums.squares));
     line.Set("products", Decimals(sums.products));
+    if (sums.continued != 0) line.Set("continued", sums.continued);
     groups.Add(line);
   }
   JsonObject line;
@@ -84,6 +85,7 @@ JsonObject WindowLine(int context, const counters::Window& window) {
   line.Set("context", context).Set("group", window.group).Set("stratum", window.stratum);
   line.Set("begin_us", window.begin_us).Set("end_us", window.end_us);
   line.Set("counts", Decimals(window.counts));
+  if (window.continued) line.Set("continued", true);
   return line;
 }
 

@@ -49,6 +49,7 @@ py::list GroupParts(const counters::Stratum& stratum) {
     py::dict part;
     part["group"] = group;
     part["windows"] = sums.windows;
+    if (sums.continued != 0) part["continued"] = sums.continued;
     part["time_us"] = sums.time_us;
     part["sums"] = Decimals(sums.sums);
     part["squares"] = Decimals(sums.squares);

@@ -172,15 +172,16 @@ def _since(before: CountedContext | None, after: CountedContext, begin_us: int) 
 
 
 def _difference(later: Sums, earlier: Sums) -> Sums:
-    lists = [
+    sums, squares, products = (
         [now - then for now, then in zip(*pair, strict=True)]
         for pair in (
             (later.sums, earlier.sums),
             (later.squares, earlier.squares),
             (later.products, earlier.products),
         )
-    ]
-    return Sums(later.windows - earlier.windows, later.time_us - earlier.time_us, *lists)
+    )
+    windows, time_us = later.windows - earlier.windows, later.time_us - earlier.time_us
+    return Sums(windows, time_us, sums, squares, products, later.continued - earlier.continued)
 
 
 def _group_line(group: Group) -> Line:

@@ -146,7 +146,10 @@ class CountedContext:
         begin, end = parse_whole(data["begin_us"]), parse_whole(data["end_us"])
         if end < begin:
             raise ValueError("a window ends before it begins")
-        self.tally.add_window(parse_whole(data["stratum"]), group, begin, end, counts)
+        continued = data.get("continued", False)
+        if type(continued) is not bool:
+            raise ValueError("whether a window continues another one is neither true nor false")
+        self.tally.add_window(parse_whole(data["stratum"]), group, begin, end, counts, continued)
         self.windows += 1
         self.last_us = max(self.last_us, end)
         return self.groups[group].operations(counts)

@@ -87,12 +87,13 @@ def hidden(places: Iterable[Hideout]) -> float:
 class Seen:
     """What one group's windows in one stratum saw of the denominators.
 
-    ``length_us`` is that of a window of the stratum. ``unseen`` are the denominators in windows of other groups,
-    ``unseen_windows`` how many these are; ``edges`` and ``gaps`` are the denominators to be expected in the time
-    without windows.
+    ``slots`` is how many slots the windows are pieces of. ``length_us`` is that of a window of the stratum. ``unseen``
+    are the denominators in windows of other groups, ``unseen_windows`` how many these are; ``edges`` and ``gaps`` are
+    the denominators to be expected in the time without windows.
     """
 
     windows: int
+    slots: int
     divisors: int
     divisor_squares: int
     length_us: float
@@ -142,6 +143,7 @@ class Pooled:
     """Sums over windows of several strata: of a count, its square, its product with the denominator, and of that."""
 
     windows: int
+    slots: int
     count: int
     squares: int
     products: int
@@ -162,12 +164,13 @@ class Pooled:
 
     @property
     def relative_variance(self) -> float:
-        """Of the ratio, from the windows' residuals; one window says nothing, so its error is all of it."""
-        if self.windows < 2:
+        """Of the ratio, from the windows' residuals; one slot says nothing, so its error is all of it."""
+        if self.slots < 2:
             return 1.0
         ratio = self.count / self.divisors
         residuals = self.squares - 2 * ratio * self.products + ratio * ratio * self.divisor_squares
-        return max(residuals, 0.0) / self.count / self.count * self.windows / (self.windows - 1)
+        pieces = self.windows / self.slots
+        return pieces * max(residuals, 0.0) / self.count / self.count * self.slots / (self.slots - 1)
 
 
 def extrapolate_patched(patched: Pooled, link: Pooled | None, cycles: tuple[int, int, int]) -> Extrapolated:
@@ -189,8 +192,8 @@ def extrapolate_patched(patched: Pooled, link: Pooled | None, cycles: tuple[int,
         edges,
         gaps,
         error=rotation * math.sqrt(mine + its + mine * its),
-        degrees=min(patched.count**2 / patched.squares + 1, link.windows - 1),
-        missed=min(RULE_OF_THREE / patched.windows, 1.0) * float((1 - an_instruction) * a_cycle * cycles[0]),
+        degrees=min(patched.count**2 / patched.squares * patched.slots / patched.windows + 1, link.slots - 1),
+        missed=min(RULE_OF_THREE / patched.slots, 1.0) * float((1 - an_instruction) * a_cycle * cycles[0]),
     )
 
 
@@ -217,14 +220,15 @@ def extrapolate(strata: Sequence[Seen], counts: Sequence[Counts]) -> Extrapolate
     """From the windows of a group to all windows and to the time between them.
 
     The schedule gives a group the same share of every stratum, so neighbouring strata may share a ratio (a cell). The
-    error of each stratum is that of a random sample of its windows. Zero counts give zero, with no error: they need an
-    upper limit, see ``hidden``.
+    error of each stratum is that of a random sample of its slots: where these were cut, their pieces may all err the
+    same way, so that a slot of m pieces has m squared times the variance of one. Zero counts give zero, with no error:
+    they need an upper limit, see ``hidden``.
     """
     rotation = edges = gaps = 0
     variance = spread = reached = squares = 0.0
     linked = True
     reach = _neighbourhoods(len(strata))
-    for cell in joined([seen.windows for seen in strata], WINDOWS_OF_RATIO):
+    for cell in joined([seen.slots for seen in strata], WINDOWS_OF_RATIO):
         count = sum(counts[h].total for h in cell)
         divisors = sum(strata[h].divisors for h in cell)
         unseen = sum(strata[h].unseen for h in cell)
@@ -237,12 +241,13 @@ def extrapolate(strata: Sequence[Seen], counts: Sequence[Counts]) -> Extrapolate
         factor = unseen / divisors  # what each count adds to the extrapolated part
         for h in cell:
             windows = factor * factor * strata[h].windows + strata[h].unseen_windows
-            share = windows * _variance(strata, counts, h, reach[h], count / divisors)
+            pieces = sum(strata[j].windows for j in reach[h]) / max(sum(strata[j].slots for j in reach[h]), 1)
+            share = pieces * windows * _variance(strata, counts, h, reach[h], count / divisors)
             variance += share
             if share > 0:
                 spread += share * share / _degrees(strata, reach[h])
             reached += factor * counts[h].total
-            squares += factor * factor * counts[h].squares
+            squares += pieces * factor * factor * counts[h].squares
     # Of the variance by Satterthwaite, but no more than what windows with counts there were, plus one: for few of them
     # the interval then is as wide as Poisson's.
     degrees = min(
@@ -262,20 +267,21 @@ def _neighbourhoods(number: int) -> list[range]:
 
 def _variance(strata: Sequence[Seen], counts: Sequence[Counts], h: int, reach: range, ratio: float) -> float:
     """Of the residuals (count - ratio x denominator) of windows in and around stratum ``h``, at its windows' length."""
-    number, total, squares, largest = 0, 0.0, 0.0, 0.0
+    number, slots, total, squares, largest = 0, 0, 0.0, 0.0, 0.0
     for j in reach:
         seen, count = strata[j], counts[j]
         scale = strata[h].length_us / seen.length_us
         number += seen.windows
+        slots += seen.slots
         total += scale * (count.total - ratio * seen.divisors)
         residual = count.squares - 2 * ratio * count.products + ratio * ratio * seen.divisor_squares
         squares += scale * scale * max(residual, 0.0)
         largest += scale * scale * count.squares
-    if number < 2:
-        return largest  # a single window in the whole run: it may have been the only one of its kind
-    return max(squares - total * total / number, 0.0) / (number - 1)
+    if slots < 2:
+        return largest  # a single slot in the whole run: it may have been the only one of its kind
+    return max(squares - total * total / number, 0.0) / number * slots / (slots - 1)
 
 
 def _degrees(strata: Sequence[Seen], reach: range) -> float:
     """Of a stratum's share of the variance; neighbours share their windows with it."""
-    return max(sum(strata[j].windows for j in reach) - 1, 1) / len(reach)
+    return max(sum(strata[j].slots for j in reach) - 1, 1) / len(reach)

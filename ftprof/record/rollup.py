@@ -14,7 +14,8 @@ from ftprof.record.fields import parse_counts, parse_list, parse_whole
 class Sums:
     """Of the windows of one group in one stratum, exactly. ``time_us`` is in microseconds, the lists by metric.
 
-    ``products`` are the sums of each metric's count times the denominator's in the same window.
+    ``products`` are the sums of each metric's count times the denominator's in the same window. ``continued`` is how
+    many of the windows have more of the slot that the window before them had, since a cut came in between.
     """
 
     windows: int
@@ -22,6 +23,12 @@ class Sums:
     sums: list[int]
     squares: list[int]
     products: list[int]
+    continued: int = 0
+
+    @property
+    def slots(self) -> int:
+        """How many slots were drawn: the pieces of one are no draws of their own."""
+        return max(self.windows - self.continued, min(self.windows, 1))
 
     @classmethod
     def empty(cls, metrics: int) -> Sums:
@@ -41,11 +48,13 @@ class Sums:
         self.sums = list(map(add, self.sums, other.sums))
         self.squares = list(map(add, self.squares, other.squares))
         self.products = list(map(add, self.products, other.products))
+        self.continued += other.continued
 
-    def add_window(self, time_us: int, counts: Sequence[int], denominator: int) -> None:
+    def add_window(self, time_us: int, counts: Sequence[int], denominator: int, continued: bool = False) -> None:
         """Add one window. ``denominator`` is the index of the denominator among the counts."""
         divisor = counts[denominator]
         self.windows += 1
+        self.continued += continued
         self.time_us += time_us
         for index, count in enumerate(counts):
             self.sums[index] += count
@@ -61,6 +70,7 @@ class Sums:
             "sums": [str(number) for number in self.sums],
             "squares": [str(number) for number in self.squares],
             "products": [str(number) for number in self.products],
+            **({"continued": self.continued} if self.continued else {}),
         }
 
     @classmethod
@@ -69,7 +79,11 @@ class Sums:
         lists = [parse_counts(data[name]) for name in ("sums", "squares", "products")]
         if any(len(numbers) != metrics for numbers in lists):
             raise ValueError(f"sums of another number of metrics than {metrics}")
-        return cls(parse_whole(data["windows"]), parse_whole(data["time_us"]), *lists)
+        windows, continued = parse_whole(data["windows"]), parse_whole(data.get("continued", 0))
+        if continued > windows:
+            raise ValueError("more windows are continued than there are")
+        sums, squares, products = lists
+        return cls(windows, parse_whole(data["time_us"]), sums, squares, products, continued)
 
 
 @dataclass
@@ -125,7 +139,9 @@ class Tally:
         self._denominators = tuple(denominators)
         self._strata: dict[int, Stratum] = {}
 
-    def add_window(self, stratum: int, group: int, begin_us: int, end_us: int, counts: Sequence[int]) -> None:
+    def add_window(
+        self, stratum: int, group: int, begin_us: int, end_us: int, counts: Sequence[int], continued: bool = False
+    ) -> None:
         """One closed window: a journal's ``counts`` line."""
         mine = self._strata.get(stratum)
         if mine is None:
@@ -135,7 +151,7 @@ class Tally:
         sums = mine.groups.get(group)
         if sums is None:
             sums = mine.groups[group] = Sums.empty(len(counts))
-        sums.add_window(end_us - begin_us, counts, self._denominators[group])
+        sums.add_window(end_us - begin_us, counts, self._denominators[group], continued)
 
     def add_stratum(self, stratum: Stratum) -> None:
         """The sums of windows of one stratum: a part of a journal's ``rollup`` line."""

@@ -82,10 +82,10 @@ class Context:
 class Span:
     """A stratum with the time up to the next one, and before the first. Times in microseconds.
 
-    ``slots`` is the number of all windows. ``windows``, ``time_us`` and ``cycles`` are those of the hardware windows,
-    of which there is at least one; ``patched_cycles`` are what the instructions in windows of patched code amount to.
-    In ``edges_us`` nobody counted; in ``gaps_us`` neither, and the neighbours' rate cannot be trusted. ``start_us`` is
-    the part of these before a context's first window, when a program mostly loads and prepares.
+    ``slots`` is the number of all slots that windows are of. ``windows``, ``time_us`` and ``cycles`` are those of the
+    hardware windows, of which there is at least one; ``patched_cycles`` are what the instructions in windows of patched
+    code amount to. In ``edges_us`` nobody counted; in ``gaps_us`` neither, and the neighbours' rate cannot be trusted.
+    ``start_us`` is the part of these before a context's first window, when a program mostly loads and prepares.
     """
 
     groups: dict[int, Sums]
@@ -109,9 +109,9 @@ class Span:
         """Those that its hardware windows' rate gives for its gaps: none for the time before the first window."""
         return rounded((self.gaps_us - self.start_us) * self.cycles, self.time_us)
 
-    def windows_of(self, group: int | None) -> int:
-        """How many windows a group has."""
-        return 0 if group is None or group not in self.groups else self.groups[group].windows
+    def slots_of(self, group: int | None) -> int:
+        """How many slots a group has."""
+        return 0 if group is None or group not in self.groups else self.groups[group].slots
 
 
 def spans_of(context: Context) -> list[Span]:
@@ -133,6 +133,7 @@ def pooled(spans: Iterable[Span], context: Context, group: int, metric: int) -> 
     divisor = context.groups[group].denominator
     return Pooled(
         sums.windows,
+        sums.slots,
         sums.sums[metric],
         sums.squares[metric],
         sums.products[metric],
@@ -153,7 +154,7 @@ def link_of(spans: list[Span], context: Context) -> Pooled | None:
 def _span(context: Context, stratum: Stratum, begin_us: int, end_us: int) -> Span:
     slots = all_us = windows = time_us = cycles = 0
     for index, sums in stratum.groups.items():
-        slots += sums.windows
+        slots += sums.slots
         all_us += sums.time_us
         group = context.groups[index]
         if not group.is_patched:
@@ -221,10 +222,10 @@ def _add_patched_cycles(context: Context, spans: list[Span]) -> None:
     patched = context.group_of(CUDA_CORE)
     if patched is None:
         return
-    for cell in joined([span.windows_of(context.group_of(LINK)) for span in spans], WINDOWS_OF_RATIO):
+    for cell in joined([span.slots_of(context.group_of(LINK)) for span in spans], WINDOWS_OF_RATIO):
         link = link_of([spans[h] for h in cell], context)
         for span in (spans[h] for h in cell):
-            if span.windows_of(patched) == 0:
+            if span.slots_of(patched) == 0:
                 continue
             sums = span.groups[patched]
             executed = sums.sums[context.groups[patched].denominator]

@@ -248,7 +248,7 @@ class _View:
 
     @cached_property
     def _strata(self) -> list[range]:
-        return joined([sums.windows for sums in self._sums], WINDOWS_OF_STRATUM)
+        return joined([sums.slots for sums in self._sums], WINDOWS_OF_STRATUM)
 
     @cached_property
     def _seen(self) -> list[Seen]:
@@ -315,9 +315,9 @@ class _View:
         How many windows were to be expected there follows from their share of all windows, which the schedule keeps.
         """
         places = []
-        for cell in joined([sums.windows for sums in self._sums], WINDOWS_OF_SHARE):
+        for cell in joined([sums.slots for sums in self._sums], WINDOWS_OF_SHARE):
             slots = sum(self._spans[h].slots for h in cell)
-            share = sum(self._sums[h].windows for h in cell) / slots
+            share = sum(self._sums[h].slots for h in cell) / slots
             for h in cell:
                 span = self._spans[h]
                 open_us = max(span.length_us - span.gaps_us, 0)
@@ -350,10 +350,11 @@ class _View:
         return extrapolate(self._seen, counts)
 
     def _saw(self, stratum: range) -> Seen:
-        windows = divisors = divisor_squares = all_windows = time_us = cycles = edges = gaps = 0
+        windows = slots = divisors = divisor_squares = all_windows = time_us = cycles = edges = gaps = 0
         for h in stratum:
             sums, span = self._sums[h], self._spans[h]
             windows += sums.windows
+            slots += sums.slots
             divisors += sums.sums[self._divisor]
             divisor_squares += sums.squares[self._divisor]
             all_windows += span.windows
@@ -363,6 +364,7 @@ class _View:
             gaps += span.gap_cycles
         return Seen(
             windows=windows,
+            slots=slots,
             divisors=divisors,
             divisor_squares=divisor_squares,
             length_us=time_us / all_windows,
@@ -375,7 +377,7 @@ class _View:
     def _extrapolate_patched(self, number: int) -> Extrapolated:
         """Counts an instruction (own windows) x instructions a cycle (link windows) x cycles (all hardware windows)."""
         parts = []
-        for cell in joined([sums.windows for sums in self._sums], WINDOWS_OF_RATIO):
+        for cell in joined([sums.slots for sums in self._sums], WINDOWS_OF_RATIO):
             spans = [self._spans[h] for h in cell]
             link = link_of(spans, self._context)
             if link is not None and link.windows == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 import subprocess
 import sys
@@ -12,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from conftest import FTPROF, REPOSITORY
 from counted_runs import is_honest
 from cuda_standins import BF16, FFMA, FP16, Standins
 from nvml_standin import Standin as Nvml
 from nvml_standin import nvml_library, standin
+
+from ftprof.record import schemas
 
 __all__ = ["nvml_library", "standin"]  # fixtures
 
@@ -31,6 +35,7 @@ KERNELS = {
 }
 SCRIPT: dict[str, Any] = {"devices": [DEVICE], "kernels": KERNELS}
 # One window of the base group outlasts the test: what lies in it is counted to the last operation.
+SCHEMA = json.loads((importlib.resources.files(schemas) / "journal-1.json").read_text())
 LONG = {"FTPROF_SLOT_US": "8000000,8000000", "FTPROF_COUNTERS_SEED": "1"}
 # Some tens of windows in a fraction of a second.
 SHORT = {"FTPROF_SLOT_US": "5000,20000", "FTPROF_COUNTERS_SEED": "1", "FTPROF_CUDA_CORE": "1"}
@@ -77,6 +82,7 @@ def run(
     script: Mapping[str, Any] = SCRIPT,
     wrap: bool = False,
     options: tuple[str, ...] = (),
+    directory: Path | None = None,
     **changes: str,
 ) -> Done:
     path = standins.work / "program.py"
@@ -84,7 +90,8 @@ def run(
     environment = standins.environment(script, PYTHONPATH=str(REPOSITORY / "tests"), **changes)
     command = [sys.executable, *options, str(path)]
     if wrap:
-        command = [FTPROF, "wrap", "-q", "--force", "-o", str(standins.work / "record.json"), "--", *command]
+        kept = ("--keep-journals", "--run-dir", str(directory)) if directory else ()
+        command = [FTPROF, "wrap", "-q", "--force", "-o", str(standins.work / "record.json"), *kept, "--", *command]
     done = subprocess.run(command, env=environment, cwd=standins.work, capture_output=True, text=True, timeout=120)
     return Done(done.returncode, done.stdout, done.stderr, standins)
 
@@ -207,6 +214,29 @@ def test_a_journal_that_is_rolled_up_inside_the_block(standins: Standins) -> Non
     assert 0 < done.told["flops"] < 7000 * FLOPS
     record = json.loads((standins.work / "block.json").read_text())
     assert "-counters.journal, up to " in record["processes"][0]["software"]["excerpt_of"]
+
+
+def test_blocks_cut_slots_into_pieces_that_are_no_draws_of_their_own(standins: Standins) -> None:
+    program = """
+        gpu = Gpu()
+        gpu.launch("gemm", 1)
+        began = time.monotonic()
+        for _ in range(30):
+            with ftprof.count():
+                gpu.launch("gemm", 40)
+        print(json.dumps(time.monotonic() - began))
+    """
+    path = standins.work / "run"
+    slots = {"FTPROF_SLOT_US": "300000,300000"}
+    done = run(standins, program, wrap=True, directory=path, **slots).undisturbed()
+    (journal,) = path.glob("*-counters.journal")
+    lines = [json.loads(text) for text in journal.read_text().splitlines()]
+    windows = [line for line in lines if line["kind"] == "counts"]
+    continued = [line for line in windows if line.get("continued")]
+    assert len(windows) > 50
+    assert len(windows) - len(continued) <= done.told / 0.3 + 20, "and slots before and after the blocks"
+    for line in lines:
+        jsonschema.validate(line, SCHEMA)
 
 
 @wrapped_or_not

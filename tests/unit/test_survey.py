@@ -325,7 +325,7 @@ def test_beale_takes_out_the_bias_of_few_windows() -> None:
     plain = beale = Fraction(0)
     for x1, d1 in population:
         for x2, d2 in population:
-            pair = Pooled(2, x1 + x2, x1 * x1 + x2 * x2, x1 * d1 + x2 * d2, d1 + d2, d1 * d1 + d2 * d2)
+            pair = Pooled(2, 2, x1 + x2, x1 * x1 + x2 * x2, x1 * d1 + x2 * d2, d1 + d2, d1 * d1 + d2 * d2)
             plain += Fraction(x1 + x2, d1 + d2) / 9
             beale += pair.ratio / 9
     assert abs(beale - Fraction(14, 12)) < abs(plain - Fraction(14, 12)) / 4
@@ -453,7 +453,49 @@ def test_a_window_that_was_cut_in_two_changes_nothing_but_its_number() -> None:
     assert halves.windows == 2 * whole.windows
 
 
+def cut_in(pieces: int, strata: int, busy: Sequence[int]) -> tuple[Estimate, ...]:
+    """A survey of a run whose rotating group (tf32) is busy in these strata, each slot of which is cut into pieces."""
+    tally, begin = Tally([group.denominator for group in PLAN]), 0
+    for stratum in range(strata):
+        counts = {0: (300, 100), 1: (50 * (stratum in busy), 0, 100)}
+        for group in [*[0] * 10, 1]:
+            for piece in range(pieces):
+                part = tuple(count // pieces for count in counts[group])
+                tally.add_window(stratum, group, begin, begin + 1000, part, piece > 0)
+                begin += 1000
+    return survey(Context(PLAN, tally.strata, 0, begin, (), PEAKS))
+
+
+def test_pieces_of_a_slot_are_no_draws_of_their_own() -> None:
+    """Fifty pieces of a window say no more of the moments that it did not see than the window did."""
+    busy = range(30, 40)
+    whole, cut = (of(cut_in(pieces, 40, busy), "tf32") for pieces in (1, 50))
+    assert (whole.windows, cut.windows) == (40, 2000)
+    assert (cut.measured, cut.rotation) == (whole.measured, whole.rotation)
+    assert cut.errors.above >= whole.errors.above > 0
+    assert cut.errors.below >= whole.errors.below > 0
+    # By the rule of three: three slots, and a slot is fifty times as long in a run that is.
+    never, never_cut = (of(cut_in(pieces, 40, ()), "tf32") for pieces in (1, 50))
+    assert never_cut.upper_limit == pytest.approx(50 * (never.upper_limit or 0), rel=1e-6)
+
+
 # Roll-ups
+
+
+def test_pieces_are_told_by_a_roll_up_too() -> None:
+    tally = Tally([1])
+    for piece in range(3):
+        tally.add_window(0, 0, piece, piece + 1, (7, 10), piece > 0)
+    (stratum,) = tally.strata
+    sums = stratum.groups[0]
+    assert (sums.windows, sums.continued, sums.slots) == (3, 2, 1)
+    data = stratum.to_json(0)
+    assert Stratum.from_json(data, [2]).groups[0] == sums
+    with pytest.raises(ValueError, match="more windows are continued than there are"):
+        Sums.from_json({**data["groups"][0], "continued": 4}, 2)
+    rest = Sums(2, 2, [14, 20], [98, 200], [140, 200], 2)
+    assert rest.slots == 1, "of a block that began in the midst of a slot"
+    assert Sums.empty(2).slots == 0
 
 
 def test_a_damaged_roll_up_is_refused() -> None:
