@@ -2,6 +2,7 @@
 #include "testing/evidence.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -13,17 +14,31 @@
 namespace ftprof::standin {
 namespace {
 
-// Opened for each line: a forked child then writes to a file of its own, and no handle is left.
+constexpr int kAttempts = 20;
+
+// Whether the number still means this file: a program may close and open what it did not open.
+bool Means(int descriptor, const std::string& path) {
+  struct stat open_file{};
+  struct stat file{};
+  return fstat(descriptor, &open_file) == 0 && stat(path.c_str(), &file) == 0 &&
+         open_file.st_dev == file.st_dev && open_file.st_ino == file.st_ino;
+}
+
+// Opened for each line: a forked child then writes to a file of its own, and no handle is left. A
+// line that may have gone elsewhere is written again: its readers take the second for the first.
 void AppendLine(const char* file, const std::string& line) {
   const Script& script = TheScript();
   if (script.truth_dir.empty()) return;
   const std::string path =
       script.truth_dir + "/" + file + "-" + std::to_string(getpid()) + ".jsonl";
-  const int descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (descriptor < 0) return;
-  const ssize_t written = write(descriptor, line.data(), line.size());
-  (void)written;
-  (void)close(descriptor);
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const int descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (descriptor < 0) return;
+    const ssize_t written = write(descriptor, line.data(), line.size());
+    if (!Means(descriptor, path)) continue;  // it is not ours to close
+    (void)close(descriptor);
+    if (written == static_cast<ssize_t>(line.size())) return;
+  }
 }
 
 std::string Thread() { return "\"tid\":" + std::to_string(syscall(SYS_gettid)); }
