@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from ftprof.measure.cupti_search import search_roots
 from ftprof.measure.short_process import end, signal_name
+from ftprof.record.device_window import bare_uuid
 from ftprof.record.explanation import explain
 
 # Eight GPUs that nothing keeps awake take some ten seconds to start.
@@ -48,13 +49,8 @@ class DeviceChips:
 
     def of(self, *uuids: str) -> str | None:
         """The chip of a GPU with this UUID, or one of whose instances has one of these."""
-        names = {_bare(uuid): name for uuid, name in self.names.items()}
-        return next((names[_bare(uuid)] for uuid in uuids if _bare(uuid) in names), None)
-
-
-def _bare(uuid: str) -> str:
-    """Without the prefix: the driver writes that of an instance as if it were a GPU's."""
-    return uuid.removeprefix("GPU-").removeprefix("MIG-")
+        names = {bare_uuid(uuid): name for uuid, name in self.names.items()}
+        return next((names[bare_uuid(uuid)] for uuid in uuids if bare_uuid(uuid) in names), None)
 
 
 def ask_chips(environ: Mapping[str, str], patience_s: float = PATIENCE_S) -> DeviceChips:

@@ -84,8 +84,8 @@ class DeviceSampler:
                 self._write(window.to_json())
         return self._notes
 
-    def users(self) -> set[tuple[str, int]]:
-        """After ``finish``: the UUID of each GPU with each process of the run that NVML listed on it."""
+    def users(self) -> set[tuple[tuple[str, ...], int]]:
+        """After ``finish``: the UUIDs of each GPU and its instances with each process that NVML listed on it."""
         return set() if self._thread.is_alive() else set(self._watch.users)
 
     def _run(self) -> None:
@@ -133,7 +133,8 @@ class DeviceWatch:
         self._watched: list[tuple[Gpu, list[_Watched]]] = []
         self._ours: set[int] = set()  # the run's processes that the driver listed at the last look
         self._ids_match = False
-        self.users: set[tuple[str, int]] = set()  # each GPU's UUID with each process of the run that had it
+        # The UUIDs of each GPU and its instances with each process of the run that had it.
+        self.users: set[tuple[tuple[str, ...], int]] = set()
 
     def open(self) -> bool:
         """Find the GPUs. False where there is nothing to watch, which for want of a driver is nothing wrong."""
@@ -187,7 +188,8 @@ class DeviceWatch:
             if processes is None:
                 continue
             if len(self.users) < _MOST_USERS:
-                self.users |= {(gpu.info.uuid, p.pid) for p in processes if p.pid in ours}
+                uuids = gpu.info.uuid, *(instance.uuid for instance in gpu.info.instances)
+                self.users |= {(uuids, p.pid) for p in processes if p.pid in ours}
             by_file = self._must_go_by_files() and self._holds_file(gpu)
             for watched in devices:
                 instance = watched.device.gpu_instance

@@ -37,7 +37,8 @@ def _unknown(device: Device) -> str:
 
 
 def _device(gpu: GpuInfo, gpu_instance: int | None, multiprocessors: int | None) -> Device:
-    return Device(gpu.uuid, gpu_instance, gpu.name, gpu.capability, multiprocessors, gpu.max_sm_clock_khz)
+    instances = tuple(i.uuid for i in gpu.instances if i.gpu_instance == gpu_instance)
+    return Device(gpu.uuid, gpu_instance, gpu.name, gpu.capability, multiprocessors, gpu.max_sm_clock_khz, instances)
 
 
 def _sum(parts: list[int | None]) -> int | None:

@@ -127,10 +127,15 @@ class Run:
             for note in notes:
                 self.note_problem(note)
 
-    def note_users(self, users: Iterable[tuple[str, int]]) -> None:
-        """Name the processes that had a GPU (its UUID) though none of their contexts on it was counted."""
+    def note_users(self, users: Iterable[tuple[tuple[str, ...], int]]) -> None:
+        """Name the processes that had a GPU though none of their contexts on it was counted.
+
+        A GPU is told by its UUID, and by those of its instances.
+        """
         if not self.methods.counters:
             return
+        from ftprof.record.device_window import bare_uuid
+
         counted = set()
         for path in self.folder.glob(JOURNALS):
             if first_line(path).get("host") != os.uname().nodename:
@@ -140,11 +145,12 @@ class Run:
             except UntrustedInput:
                 return  # the record will say so
             if journal is not None:
-                counted |= {(context.device["uuid"], journal.identity.pid) for context in journal.contexts}
-        for uuid, pid in sorted(set(users) - counted):
-            self.note_problem(
-                f"process {pid} used {uuid}, but no CUDA context of its own was counted there; {SEE_MORE}"
-            )
+                counted |= {(bare_uuid(context.device["uuid"]), journal.identity.pid) for context in journal.contexts}
+        for uuids, pid in sorted(set(users)):
+            if counted.isdisjoint((bare_uuid(uuid), pid) for uuid in uuids):
+                self.note_problem(
+                    f"process {pid} used {uuids[0]}, but no CUDA context of its own was counted there; {SEE_MORE}"
+                )
 
     def note_problem(self, what: str) -> None:
         """Put into the record that, and why, the meter did not do all that was asked of it."""

@@ -125,9 +125,8 @@ def _blind_processes(meters: list[Journal], others: list[Journal]) -> list[str]:
 def _uncounted_devices(runs: list[Journal], meters: list[Journal]) -> list[DeviceTotal]:
     """GPUs that the run used, as NVML saw, and on which no context was counted: all that they did is bounded."""
     seen = {context.device["uuid"] for journal in meters for context in journal.contexts}
-    return [
-        total for total in run_device_totals(runs) if total.method == "peak-bound" and total.device.uuid not in seen
-    ]
+    bounds = [total for total in run_device_totals(runs) if total.method == "peak-bound"]
+    return [total for total in bounds if not total.device.is_one_of(seen)]
 
 
 def add_counted_records(records: Sequence[tuple[str, Record]]) -> Record:

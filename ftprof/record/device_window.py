@@ -18,9 +18,17 @@ from ftprof.record.peaks import peak_flops_per_second
 METHODS = ("peak-bound", "gpm")
 
 
+def bare_uuid(uuid: str) -> str:
+    """Without the prefix: the driver writes that of a divided GPU's instance as if it were a GPU's."""
+    return uuid.removeprefix("GPU-").removeprefix("MIG-")
+
+
 @dataclass(frozen=True)
 class Device:
-    """A GPU, or a GPU instance of a divided one. ``clock_khz`` is its highest SM clock; ``None`` is unknown."""
+    """A GPU, or a GPU instance of a divided one. ``clock_khz`` is its highest SM clock; ``None`` is unknown.
+
+    ``instances`` are the UUIDs of what CUDA sees of a divided GPU's instance: its compute instances.
+    """
 
     uuid: str
     gpu_instance: int | None
@@ -28,6 +36,12 @@ class Device:
     capability: str | None
     multiprocessors: int | None
     clock_khz: int | None
+    instances: tuple[str, ...] = ()
+
+    def is_one_of(self, uuids: Iterable[str]) -> bool:
+        """Whether one of these, as CUDA tells them, is its own or an instance's."""
+        mine = {bare_uuid(uuid) for uuid in self.instances or (self.uuid,)}
+        return not mine.isdisjoint(map(bare_uuid, uuids))
 
     @property
     def key(self) -> tuple[str, int]:
@@ -48,6 +62,7 @@ class Device:
             "capability": self.capability,
             "multiprocessors": self.multiprocessors,
             "clock_khz": self.clock_khz,
+            **({"instances": list(self.instances)} if self.instances else {}),
         }
 
     @classmethod
@@ -61,6 +76,7 @@ class Device:
             capability=None if capability is None else parse_text(capability),
             multiprocessors=_optional_whole(data["multiprocessors"]),
             clock_khz=_optional_whole(data["clock_khz"]),
+            instances=tuple(parse_text(uuid) for uuid in parse_list(data.get("instances", []))),
         )
 
 

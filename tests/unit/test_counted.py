@@ -321,6 +321,18 @@ def test_a_gpu_that_nvml_saw_in_use_and_no_context_was_counted_on(tmp_path: Path
     assert record.reasons[0].startswith("NVIDIA H200 was used, but no CUDA context on it was counted")
 
 
+@pytest.mark.parametrize("seen", ["GPU-7", "MIG-7", "MIG-8"])
+def test_a_context_on_an_instance_is_one_of_the_divided_gpu(tmp_path: Path, seen: str) -> None:
+    """The driver tells the instance's UUID, with either prefix; NVML the GPU's, and what its instances are."""
+    line = device_window(1000, 4000, high=777)[1]
+    device = {**line["device"], "gpu_instance": 1, "instances": ["MIG-7", "MIG-9"]}
+    run_journal(tmp_path, ("device-window", {**line, "device": device}))
+    counters_journal(tmp_path, *one(device={**DEVICE, "uuid": seen}), end(2000))
+    record = merged(tmp_path)
+    known = seen != "MIG-8"
+    assert (figures(record), record.complete) == ((100, 100, 100 if known else 877), known)
+
+
 # ---------------------------------------------------------------- nothing executed
 
 

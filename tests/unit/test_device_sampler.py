@@ -236,6 +236,8 @@ def test_a_gpu_instance_is_a_device_of_its_own_with_the_sms_of_its_compute_insta
     (bound,), (estimate,) = run.windows(), run.windows("gpm")
     assert (bound.device.gpu_instance, bound.device.multiprocessors) == (2, 32)
     assert estimate.device == bound.device
+    assert bound.device.instances == ("MIG-1", "MIG-2")
+    assert run.watch.users == {(("GPU-0", "MIG-0", "MIG-1", "MIG-2"), 7)}
     assert estimate.estimate.flops == 32 * 1_980_000_000 * 4096
 
 

@@ -44,7 +44,9 @@ DEVICE = form(
     capability=nullable(TEXT),
     multiprocessors=nullable(WHOLE),
     clock_khz=nullable(WHOLE),
+    instances={"type": "array", "items": TEXT},
 )
+DEVICE["required"].remove("instances")  # type: ignore[attr-defined]
 LINE = form(
     method={"enum": ["gpm", "peak-bound"]},
     device=DEVICE,
