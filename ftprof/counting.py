@@ -221,7 +221,7 @@ class CountedMethod(Generic[P, R]):
 
 def _gives_coroutine(function: Any) -> bool:
     """A coroutine function, or an object whose call is one."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(function.__call__)
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def _mark_as_coroutine_function(counted: Any) -> None:

@@ -154,9 +154,9 @@ class Pooled:
     def ratio(self) -> Fraction:
         """Count / divisors by Beale, which takes out the bias of a ratio of two means from few windows."""
         plain = Fraction(self.count, self.divisors)
-        if self.windows < 2:
+        if self.slots < 2:
             return plain
-        n, less = self.windows, self.windows - 1
+        n, less = self.windows, self.slots - 1
         # 1 + covariance / n / the product of the means, over 1 + variance / n / the square of the divisors' mean
         top = 1 + (Fraction(n * self.products, self.count * self.divisors) - 1) / less
         bottom = 1 + (Fraction(n * self.divisor_squares, self.divisors**2) - 1) / less

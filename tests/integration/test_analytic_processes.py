@@ -441,6 +441,21 @@ def test_a_run_where_nothing_could_be_counted_is_undetermined(wrap_python: Run) 
         assert reason in run.err
 
 
+def test_functions_that_end_a_process_can_be_handed_to_another(wrap_python: Run) -> None:
+    run = wrap_python(
+        """
+        import multiprocessing, os, pickle, torch
+        if __name__ == "__main__":
+            assert pickle.loads(pickle.dumps(os.execv)) is os.execv
+            child = multiprocessing.get_context("spawn").Process(target=os._exit, args=(3,))
+            child.start()
+            child.join()
+            print(child.exitcode)
+        """
+    )
+    assert (run.code, run.out) == (0, "3\n"), run.err
+
+
 def test_nobody_knows_whether_a_killed_process_did_nothing(wrap_python: Run) -> None:
     run = wrap_python(WORK + "import os, signal\nwork()\nos.kill(os.getpid(), signal.SIGKILL)")
     assert "torch was imported, and nothing that ran was written down before the process ended" in run.record["reasons"]

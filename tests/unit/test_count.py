@@ -415,6 +415,7 @@ def test_frameworks_see_what_must_be_awaited(fake: type[FakeRun]) -> None:
         assert asyncio.run(counted()) == 3  # type: ignore[arg-type]
         assert counted.run is not None
     assert not asyncio.iscoroutinefunction(ftprof.count()(plain))
+    assert not asyncio.iscoroutinefunction(ftprof.count()(Called)), "what a class gives is an object"
 
 
 def test_what_a_function_gives_and_does_later_is_said_to_be_uncounted(fake: type[FakeRun]) -> None:

@@ -1477,6 +1477,7 @@ def _before(module: Any, name: str, act: Callable[[], object], failed: Callable[
             raise
 
     acted.__name__ = acted.__qualname__ = name
+    acted.__module__ = module.__name__  # a program may hand it to another process, which finds it by its names
     acted.__doc__ = original.__doc__
     setattr(module, name, acted)
 
