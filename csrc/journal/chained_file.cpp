@@ -15,6 +15,7 @@ namespace ftprof::journal {
 namespace {
 
 constexpr mode_t kMode = 0644;
+constexpr int kAttempts = 8;
 
 // The line with its newline; end becomes the chain's end behind it.
 std::string Chained(const std::string& kind, JsonObject content, ChainEnd* end) {
@@ -88,14 +89,24 @@ Trouble ChainedFile::TakeUp() {
 Trouble ChainedFile::Append(const std::string& kind, JsonObject content) {
   ChainEnd next = end_;
   const std::string text = Chained(kind, std::move(content), &next);
-  if (const Trouble trouble = MakeReady()) return trouble;
-  if (const Trouble trouble = file_.WriteOnce(text)) {
-    FileState state;
-    torn_ = file_.State(&state) || (state.size != end_.bytes && file_.CutTo(end_.bytes));
-    return trouble;
+  Trouble trouble;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    trouble = MakeReady();
+    if (!trouble) {
+      trouble = file_.WriteOnce(text);
+      if (!trouble) {
+        end_ = next;
+        return {};
+      }
+      if (trouble.error != EBADF) {
+        FileState state;
+        torn_ = file_.State(&state) || (state.size != end_.bytes && file_.CutTo(end_.bytes));
+      }
+    }
+    // Closed by the program in this very moment: nothing was written anywhere.
+    if (trouble.error != EBADF) return trouble;
   }
-  end_ = next;
-  return {};
+  return trouble;
 }
 
 // Makes sure that the next line goes to our file, behind our last line.

@@ -108,8 +108,9 @@ Trouble OwnedFile::TakeBack() noexcept {
   if (descriptor == -1) return {"its descriptor was closed, it cannot be opened again", errno};
   descriptor_ = descriptor;
   if (IsOurs()) return {};
-  close(descriptor);
   descriptor_ = -1;
+  if (fcntl(descriptor, F_GETFD) == -1) return {"its descriptor was closed again", errno};
+  close(descriptor);
   return {"its descriptor was closed, and another file has its name", 0};
 }
 

@@ -18,6 +18,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
@@ -270,6 +271,26 @@ void TestManyThreads() {
   Expect(on_disk == 400 && ChainLength(writer.State().path) >= 1, "four threads, one chain");
 }
 
+// A daemon's way to begin, again and again: whatever it did not open is closed, in any moment.
+void TestDescriptorsThatAreClosedAllTheTime() {
+  const Folder folder;
+  JournalWriter writer(In(folder.path()));
+  writer.Begin(Header(Identity()));
+  std::atomic<bool> ended{false};
+  std::thread closer([&ended] {
+    while (!ended) {
+      for (int number = 64; number < 2048; ++number) close(number);
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+  });
+  int on_disk = 0;
+  for (int i = 0; i < 3000; ++i)
+    on_disk += writer.Append("counts", Numbered("n", i)) == Kept::kOnDisk;
+  ended = true;
+  closer.join();
+  Expect(on_disk == 3000 && ChainLength(writer.State().path) == 3001, "every line, at once");
+}
+
 // Default action, not blocked: the program would end if the signal came through.
 void TestFileSizeLimit() {
   const Folder folder;
@@ -481,6 +502,7 @@ void RunTests() {
   TestIdentity();
   TestRollUp();
   TestManyThreads();
+  TestDescriptorsThatAreClosedAllTheTime();
   TestFileSizeLimit();
   TestFileSizeLimitOnNewFiles();
   TestPendingSignalStays();
