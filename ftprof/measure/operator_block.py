@@ -62,6 +62,7 @@ class _Watch:
             return
         self._own = counter
         hook.watch_cuda_graphs(torch.cuda.CUDAGraph, counter)
+        hook.watch_registrations(torch, counter)
         hook.watch_ahead_of_time(getattr(torch._C, "_aoti", None), counter.note)
         self.compiled_before = _has_compiled()
         patches: dict[str, Callable[[ModuleType, Callable[[hook.Other], None]], None]] = {

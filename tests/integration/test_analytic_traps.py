@@ -272,15 +272,47 @@ def test_an_unknown_operator_leaves_the_interval_open(wrap_python: Run) -> None:
         def fused_attention(x: torch.Tensor) -> torch.Tensor: return x.clone()
         @torch.library.custom_op("mine::through_products", mutates_args=())
         def through_products(x: torch.Tensor) -> torch.Tensor: return x @ x
-        time.sleep(1.1); torch.ones(4, 4) @ torch.ones(4, 4)    # the window's end finds new operators
         for _ in range(3): fused_attention(torch.ones(4, 4)); through_products(torch.ones(4, 4))
+        print(torch.ops.mine.fused_attention.default._schema.name, torch.library.Library.impl.__name__)
         """
     )
+    assert run.out == "mine::fused_attention impl\n"
     assert run.not_counted()["mine::fused_attention"] == {
         "kind": "operator", "name": "mine::fused_attention", "family": "attention", "calls": "3",
     }  # fmt: skip
     assert run.not_counted()["mine::through_products"]["family"] == "unknown"  # it may do more than is counted
-    assert run.flops == 5 * 2 * 4**3
+    assert run.flops == 4 * 2 * 4**3
+    assert run.record["high"] is None
+
+
+def test_operators_that_are_registered_after_torch_are_named_from_their_first_call_on(wrap_python: Run) -> None:
+    run = wrap_python(
+        """
+        import torch
+        library = torch.library.Library("mine", "DEF")
+        for name in ("attention", "scaled", "composed"):
+            library.define(name + "(Tensor x) -> Tensor")
+        library.impl("attention", lambda x: x.clone(), "Meta")
+        library.impl("attention", lambda x: x.clone(), "CPU")
+        library.impl("scaled", lambda x: x.clone(), "CompositeExplicitAutograd")
+        library.impl("composed", lambda x: x @ x, "CompositeImplicitAutograd")
+        torch.library.define("mine::late", "(Tensor x) -> Tensor")
+        torch.library.impl("mine::late", "cpu", lambda x: x.clone())
+        x = torch.ones(4, 4)
+        for operator in (torch.ops.mine.attention, torch.ops.mine.scaled, torch.ops.mine.composed, torch.ops.mine.late):
+            operator(x)
+        try:
+            torch.ops.mine.nothing
+        except AttributeError as error:
+            print(error)
+        """
+    )
+    assert run.out == "'_OpNamespace' 'mine' object has no attribute 'nothing'\n"
+    found = {name: (row["family"], row["calls"]) for name, row in run.not_counted().items() if name.startswith("mine")}
+    assert found == {
+        "mine::attention": ("attention", "1"), "mine::scaled": ("unknown", "1"), "mine::late": ("unknown", "1"),
+    }  # fmt: skip
+    assert run.flops == 2 * 4**3  # of the one that torch takes apart
     assert run.record["high"] is None
 
 

@@ -288,7 +288,8 @@ def test_a_primary_context_that_is_reset_and_made_again_later(standins: Standins
         init()
         for _ in range(3):
             retain()
-            work(0.3)
+            before = sum(roles().values())
+            work_until(lambda found: sum(found.values()) > before)
             ok(cu.cuDevicePrimaryCtxReset_v2(0))
             ok(cu.cuDevicePrimaryCtxRelease_v2(0))
             time.sleep(0.2)

@@ -44,15 +44,13 @@ from ftprof.record.interval import Interval
 # ---------------------------------------------------------------- the package
 
 
-def test_importing_ftprof_is_quick_and_brings_nothing_heavy() -> None:
+def test_importing_ftprof_brings_nothing_heavy() -> None:
     program = (
-        "import sys, time; t = time.perf_counter(); import ftprof; ftprof.count; print(time.perf_counter() - t);"
+        "import sys, ftprof; ftprof.count;"
         "print([m for m in ('torch', 'pynvml', 'ftprof._native', 'click', 'ftprof.measure') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    seconds, heavy = done.stdout.splitlines()
-    assert heavy == "[]"
-    assert float(seconds) < 0.15
+    assert done.stdout == "[]\n"
 
 
 def test_callbacks_take_what_count_takes() -> None:

@@ -686,16 +686,27 @@ class OperatorCounter:
         import torch
 
         for name in torch._C._dispatch_get_all_op_names():
-            if name not in self._seen:
-                self._seen.add(name)
-                try:
-                    self._watch(name)
-                except (AttributeError, RuntimeError, TypeError) as problem:
-                    if from_outside(problem):
-                        self._seen.discard(name)
-                        raise
-                    # It cannot be looked up or takes no kernel of ours: it runs as before, and is named.
-                    self.unwatched.add(name)
+            self._watch_new(name)
+
+    def watch_when_ready(self, name: str) -> None:
+        """The same for one operator, unless it has no kernel yet that does its work: what it is, those tell."""
+        import torch
+
+        has = torch._C._dispatch_has_computed_kernel_for_dispatch_key
+        if name not in self._seen and any(has(name, backend) for backend in _BACKENDS):
+            self._watch_new(name)
+
+    def _watch_new(self, name: str) -> None:
+        if name not in self._seen:
+            self._seen.add(name)
+            try:
+                self._watch(name)
+            except (AttributeError, RuntimeError, TypeError) as problem:
+                if from_outside(problem):
+                    self._seen.discard(name)
+                    raise
+                # It cannot be looked up or takes no kernel of ours: it runs as before, and is named.
+                self.unwatched.add(name)
 
     def _watch(self, name: str) -> None:
         import torch
@@ -1048,6 +1059,47 @@ def watch_triton(module: ModuleType, note: Callable[[Other], None]) -> None:
 def end_of_capture(graph: Any) -> str:
     """The method that ends a capture. torch 2.14 has two steps, which may also be called one by one."""
     return "capture_end_pre" if hasattr(graph, "capture_end_pre") else "capture_end"  # which calls both
+
+
+_BACKENDS = ("CPU", "CUDA", "XPU", "HPU", "MPS", "PrivateUse1")
+
+
+def watch_registrations(torch: Any, counter: OperatorCounter) -> None:
+    """Give operators that the program registers later their kernels before their first call.
+
+    Those of Python are registered by ``Library.impl`` (``custom_op``, ``triton_op`` and ``torch.library.impl`` use it).
+    Those of a library in C++ appear when it is loaded, and are looked up in ``torch.ops`` before they can be called;
+    one that C++ alone calls is seen from the next window on.
+    """
+    namespaces: type = torch._ops._OpNamespace
+    implement, look_up = torch.library.Library.impl, namespaces.__getattr__  # type: ignore[attr-defined]
+
+    @functools.wraps(implement)
+    def implemented(self: Any, op_name: Any, *args: Any, **kwargs: Any) -> Any:
+        out = implement(self, op_name, *args, **kwargs)
+        name = op_name if isinstance(op_name, str) else op_name.name()
+        _unharmed(lambda: counter.watch_when_ready(f"{self.ns}::{name.split('::')[-1]}"))
+        return out
+
+    @functools.wraps(look_up)
+    def looked_up(self: Any, op_name: str) -> Any:
+        packet = look_up(self, op_name)
+        for overload in getattr(packet, "_overload_names", ()):
+            name = f"{self.name}::{op_name}" + (f".{overload}" if overload else "")
+            _unharmed(lambda name=name: counter.watch_when_ready(name))  # type: ignore[misc]
+        return packet
+
+    torch.library.Library.impl = implemented
+    namespaces.__getattr__ = looked_up  # type: ignore[attr-defined]
+
+
+def _unharmed(act: Callable[[], object]) -> None:
+    """What goes wrong in ``act`` stays here, unless it is the program's own."""
+    try:
+        act()
+    except Exception as problem:
+        if from_outside(problem):
+            raise
 
 
 def watch_cuda_graphs(graph: Any, counter: OperatorCounter) -> None:
@@ -1465,11 +1517,7 @@ def _before(module: Any, name: str, act: Callable[[], object], failed: Callable[
     original = getattr(module, name)
 
     def acted(*args: Any, **kwargs: Any) -> Any:
-        try:
-            act()
-        except Exception as problem:  # the function must run whatever the meter does
-            if from_outside(problem):
-                raise
+        _unharmed(act)  # the function must run whatever the meter does
         try:
             return original(*args, **kwargs)
         except BaseException:
@@ -1676,6 +1724,7 @@ def watch_for_torch() -> None:
         _meter = Meter(_run_folder, _run_id, partial)
         _meter.start()
         watch_cuda_graphs(sys.modules["torch"].cuda.CUDAGraph, _meter.counter)
+        watch_registrations(sys.modules["torch"], _meter.counter)
 
     def begin_in_the_midst() -> None:
         try:
