@@ -27,10 +27,15 @@ _ISOLATING = re.compile(rb"-[bBdiOPqsuvx]*[IES]")  # after options that take no 
 # (torch/_inductor/compile_worker, torch/_vendor/quack) and the check of the processor's vector units
 # (torch/_inductor/cpu_vec_isa.py).
 _COMPILES = re.compile(rb"torch[/.][\w/.]*compile_worker|\s*import (sys|torch)\b[^;]{0,200}\bcdll\.LoadLibrary\(")
+_TELLS = re.compile(rb"^process (\d+):", re.MULTILINE)
 _LONGEST_COMMAND = 100
 NO_ENVIRONMENT = "it was started without ftprof's environment (PYTHONPATH, FTPROF_RUN_DIR); pass that on"
 ISOLATED = "its Python reads no PYTHONPATH (-I, -E or -S); leave that out"
 NO_PYTHON = "it is no Python process; only counters see it"
+NEVER_LOADED = (
+    "it had ftprof's environment, but ftprof's hook did not act in it (another file system or user, an import hook of"
+    " its own), or it ended while it imported torch; let it reach ftprof's files and the run directory"
+)
 
 _Process = tuple[int, int]  # its id, and when it started
 
@@ -59,17 +64,27 @@ class UnhookedProcesses:
         """Nothing to do."""
 
     def look(self) -> None:
-        """Look at every process that is there now."""
+        """Look at every process that is there now, and again at those where the hook was not, which may have come."""
         for process in self._descendants():
-            if process not in self._hooked and process not in self._found:
+            if process not in self._hooked:
                 self._examine(process)
 
     def found(self) -> list[str]:
         """A sentence for each: its id and command, why nothing in it is counted, and what to do."""
+        told = self._told()
         return [
-            f"process {pid} ({command}) used torch and was not counted: {why}"
-            for (pid, _), (command, why) in sorted(self._found.items())
+            f"process {process[0]} ({command}) used torch and was not counted: {why}"
+            for process, (command, why) in sorted(self._found.items())
+            # It was looked at in the midst of importing torch, and has kept a journal since or said why it has none.
+            if not self._has_journal(process) and str(process[0]).encode() not in told
         ]
+
+    def _told(self) -> set[bytes]:
+        """The processes that said themselves why they are not counted."""
+        try:
+            return set(_TELLS.findall((self._folder / FAILURES).read_bytes()))
+        except OSError:
+            return set()  # the run directory has gone, which is named elsewhere
 
     def _descendants(self) -> list[_Process]:
         """The command's process and all that it started, those excepted whose parents have ended."""
@@ -104,6 +119,7 @@ class UnhookedProcesses:
                 return
             if self._is_hooked(process, folder):
                 self._hooked.add(process)
+                self._found.pop(process, None)
                 return
             arguments = (folder / "cmdline").read_bytes().split(b"\0")[:-1]
             variables = (folder / "environ").read_bytes().split(b"\0")
@@ -126,10 +142,13 @@ class UnhookedProcesses:
                 continue  # closed meanwhile
             if (status.st_dev, status.st_ino) == ours:
                 return True
+        return self._has_journal(process)
+
+    def _has_journal(self, process: _Process) -> bool:
         return any(self._folder.glob(f"*-{process[0]}-{process[1]}.journal"))
 
     def _why(self, variables: list[bytes], arguments: list[bytes], in_python: bool) -> str | None:
-        """None for a process that may yet load the hook, or is of a run inside this one."""
+        """None for a process of a run inside this one."""
         if not in_python:
             return NO_PYTHON
         values = dict(variable.split(b"=", 1) for variable in variables if b"=" in variable)
@@ -138,7 +157,7 @@ class UnhookedProcesses:
         paths = values.get(b"PYTHONPATH", b"").split(os.fsencode(os.pathsep))
         if b"FTPROF_RUN_DIR" not in values or os.fsencode(BOOTSTRAP) not in paths:
             return NO_ENVIRONMENT
-        return ISOLATED if _is_isolated(arguments) else None
+        return ISOLATED if _is_isolated(arguments) else NEVER_LOADED
 
 
 def _is_isolated(arguments: list[bytes]) -> bool:

@@ -15,6 +15,7 @@ import pytest
 from conftest import FTPROF, REPOSITORY, Wrapped, clean_environment
 from test_merge import run_journal
 
+from ftprof.measure.unhooked import NEVER_LOADED
 from ftprof.record.merge import merge_journals
 
 MM = 2 * 64 * 32 * 16  # the operations of one product below
@@ -454,6 +455,29 @@ def test_functions_that_end_a_process_can_be_handed_to_another(wrap_python: Run)
         """
     )
     assert (run.code, run.out) == (0, "3\n"), run.err
+
+
+def test_torch_that_was_imported_past_the_hook_is_named(wrap_python: Run) -> None:
+    run = wrap_python(
+        """
+        import subprocess, sys
+        past = [
+            "import sys",
+            "sys.meta_path = [finder for finder in sys.meta_path if type(finder).__name__ != '_ImportWatcher']",
+            "import torch, time",
+            "torch.ones(8, 8) @ torch.ones(8, 8)",
+            "time.sleep(1)",
+        ]
+        import torch
+        torch.ones(4, 4) @ torch.ones(4, 4)
+        subprocess.run([sys.executable, "-c", "; ".join(past)], check=True)
+        """
+    )
+    assert run.flops == 2 * 4**3
+    assert (run.record["complete"], run.record["high"]) == (False, None)
+    (reason,) = run.record["reasons"]
+    assert "used torch and was not counted" in reason
+    assert NEVER_LOADED in reason
 
 
 def test_nobody_knows_whether_a_killed_process_did_nothing(wrap_python: Run) -> None:

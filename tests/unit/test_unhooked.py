@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ftprof.measure.analytic.environment import BOOTSTRAP
-from ftprof.measure.unhooked import ISOLATED, NO_ENVIRONMENT, NO_PYTHON, UnhookedProcesses
+from ftprof.measure.unhooked import ISOLATED, NEVER_LOADED, NO_ENVIRONMENT, NO_PYTHON, UnhookedProcesses
 
 TORCH = "7f00-7f01 r-xp 0 00:00 1 /site-packages/torch/lib/libtorch_cpu.so\n"
 TORCH_OF_PYTHON = TORCH + "7f02-7f03 r-xp 0 00:00 2 /site-packages/torch/lib/libtorch_python.so\n"
@@ -87,7 +87,7 @@ def test_a_path_set_anew(processes: Processes) -> None:
 )
 def test_options_of_python(processes: Processes, arguments: list[str], isolated: bool) -> None:
     processes.add(11, 10, arguments=["python", *arguments])
-    assert [ISOLATED in sentence for sentence in processes.found()] == [True] * isolated
+    assert [ISOLATED in sentence for sentence in processes.found()] == [isolated]
 
 
 def test_another_language(processes: Processes) -> None:
@@ -128,6 +128,27 @@ def test_one_that_is_hooked(processes: Processes) -> None:
     processes.add(13, 10, environment={})
     (processes.run / "host-12345678-13-1013.journal").touch()
     assert [sentence.split()[1] for sentence in processes.found()] == ["12"]
+
+
+def test_one_that_the_hook_never_comes_into(processes: Processes) -> None:
+    processes.add(11, 10)
+    assert processes.found() == [f"process 11 (python train.py) used torch and was not counted: {NEVER_LOADED}"]
+
+
+@pytest.mark.parametrize("evidence", ["journal", "file", "failure"])
+def test_one_that_was_seen_while_it_imported_torch(processes: Processes, evidence: str) -> None:
+    folder = processes.add(11, 10, maps=TORCH)
+    assert NO_PYTHON in processes.found()[0], "torch's part for Python is not loaded yet"
+    (folder / "maps").write_text(TORCH_OF_PYTHON)
+    assert NEVER_LOADED in processes.found()[0]
+    if evidence == "journal":
+        (folder / "stat").unlink()  # it has ended before the next look
+        (processes.run / "host-12345678-11-1011.journal").touch()
+    elif evidence == "file":
+        (folder / "fd" / "7").symlink_to(processes.run / "failures.txt")
+    else:
+        (processes.run / "failures.txt").write_text("process 11: the analytic meter could not be loaded: why\n")
+    assert processes.found() == []
 
 
 def test_one_that_has_ended_stays_named(processes: Processes) -> None:
