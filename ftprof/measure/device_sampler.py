@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from ftprof.measure.gpm import GpmMeter
-from ftprof.measure.nvml import ComputeProcess, GpmSample, Gpu, Nvml, NvmlError, OpenNvml
+from ftprof.measure.nvml import ComputeProcess, GpmSample, Gpu, Nvml, NvmlError, OpenNvml, beside
 from ftprof.measure.peak_bound import devices_of, peak_bound_window
 from ftprof.record.device_window import Device, DeviceWindow
 
@@ -56,13 +54,7 @@ class DeviceSampler:
         self._zero_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
         self._notes: list[str] = []
         self._watch = DeviceWatch(self._now_us(), members, gpm, open_nvml, self._results.put)
-        self._thread = threading.Thread(target=self._run, daemon=True, name="ftprof-nvml")
-        # A signal that this process waits for must not be taken by the thread.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            self._thread.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._thread = beside(self._run)
 
     def tick(self) -> None:
         """Look at the GPUs, unless the last look has not ended yet. Returns at once."""

@@ -61,6 +61,18 @@ class Diagnosis:
     methods: tuple[MethodState, ...]
     verdict: MethodState
 
+    def state(self, method: str) -> MethodState:
+        """Of a method by name."""
+        return next(state for state in self.methods if state.method == method)
+
+    def why_not(self, method: str) -> str | None:
+        """Why a method is known not to count here, and what to do; ``None`` where it may."""
+        state = self.state(method)
+        if state.available is not False:
+            return None
+        remedies = [problem.remedy for problem in self.problems if problem.id == state.problem]
+        return "; ".join([state.why, *remedies[:1]])
+
 
 def diagnose(
     root: Path = Path("/"),
@@ -79,12 +91,12 @@ def judge(machine: Machine) -> Diagnosis:
     """What follows from the facts."""
     problems = tuple(_problems(machine))
     states = {method: _state(method, machine, problems) for method in _METHODS}
-    return Diagnosis(machine, problems, tuple(states.values()), _verdict(machine, states))
+    return Diagnosis(machine, problems, tuple(states.values()), _verdict(states))
 
 
 def _problems(machine: Machine) -> list[Problem]:
     found = _driver_problems(machine)
-    if machine.gpus:
+    if machine.gpus or _is_blind(machine):
         found += _privilege_problems(machine)
         for gpu in machine.gpus:
             found += _gpu_problems(gpu, machine)
@@ -96,16 +108,22 @@ def _problems(machine: Machine) -> list[Problem]:
     return found + _cupti_problems(machine.cupti)
 
 
+def _is_blind(machine: Machine) -> bool:
+    """Whether counters may be had though NVML shows no GPU: it fails, and the CUDA driver can be loaded."""
+    return machine.cuda and machine.driver.error is not None
+
+
 def _driver_problems(machine: Machine) -> list[Problem]:
-    all_of_gpu = ("counters", "gpm", "peak-bound")
+    blind = _is_blind(machine)
+    all_of_gpu = ("gpm", "peak-bound") if blind else ("counters", "gpm", "peak-bound")
     error = machine.driver.error
     if error is not None and error.code in (NvmlError.NO_LIBRARY, NvmlError.NO_DRIVER):
         remedy = "install the driver; in a container, start it with the GPUs (docker run --gpus all)"
-        return [Problem("no-driver", "no NVIDIA driver answers here", remedy, stops=all_of_gpu)]
+        return [Problem("no-driver", "no NVIDIA driver answers here", remedy, stops=all_of_gpu, doubts=blind)]
     if error is not None:
         explained = explain(error.call, error.code)
         what = f"NVML does not answer: {error.call}: {explained.reason or error.text}"
-        return [Problem("nvml", what, explained.remedy, stops=all_of_gpu)]
+        return [Problem("nvml", what, explained.remedy, stops=all_of_gpu, doubts=blind)]
     if not machine.gpus:
         remedy = "check that the GPUs are passed into this container or VM, and NVIDIA_VISIBLE_DEVICES"
         return [Problem("no-gpu", "the driver sees no GPU", remedy, stops=all_of_gpu)]
@@ -217,12 +235,14 @@ def _state(method: str, machine: Machine, problems: tuple[Problem, ...]) -> Meth
         return MethodState(method, False, everywhere[0].what, everywhere[0].id)
     stopped = {problem.device: problem for problem in problems if method in problem.stops}
     able = [gpu for gpu in machine.gpus if gpu.uuid not in stopped and _can(method, gpu)]
+    doubts = [problem for problem in problems if problem.doubts and method == "counters"]
     if not able:
         if stopped:
             first = next(iter(stopped.values()))
             return MethodState(method, False, first.what, first.id)
+        if doubts:
+            return MethodState(method, None, doubts[0].what, doubts[0].id)
         return MethodState(method, False, _WHY_UNABLE[method])
-    doubts = [problem for problem in problems if problem.doubts and method == "counters"]
     doubtful = {problem.device for problem in doubts}
     sure = [gpu for gpu in able if not doubtful & {gpu.uuid, None}]
     if not sure:
@@ -242,9 +262,14 @@ def _share(number: int, machine: Machine) -> str:
     return "on every GPU" if all_of_them else f"on {number} of {len(machine.gpus)} GPUs"
 
 
-def _verdict(machine: Machine, states: Mapping[str, MethodState]) -> MethodState:
+def _verdict(states: Mapping[str, MethodState]) -> MethodState:
     counters = states["counters"]
     if counters.available is not False:
         return counters
-    method = "gpm" if machine.gpus and states["gpm"].available else "analytic"
+    method = without_counters(states["gpm"])
     return MethodState(method, True, f"no counters: {counters.why}", counters.problem)
+
+
+def without_counters(gpm: MethodState) -> str:
+    """What ``auto`` takes where counters cannot be had."""
+    return "gpm" if gpm.available else "analytic"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,9 @@ class Cupti:
     chips: tuple[str, ...] = ()
 
 
+_NOT_ASKED = Cupti("")  # nothing speaks against it
+
+
 @dataclass(frozen=True)
 class Machine:
     """What was found. ``dcgm`` and ``mps`` are process names; ``injection`` is who holds CUDA_INJECTION64_PATH.
@@ -67,31 +70,48 @@ class Machine:
     injection: str | None
     torch: bool
     library: bool = True  # whether what is injected into processes is installed
+    cuda: bool = False  # whether the CUDA driver can be loaded
     plans: Mapping[str, PlanSummary] = field(default_factory=dict)
     chips_unknown: tuple[ChipUnknown, ...] = ()
 
 
 def look(root: Path, environ: Mapping[str, str], open_nvml: OpenNvml = Nvml, ask: AskChips = ask_chips) -> Machine:
     """Only the facts."""
-    driver, gpus = _look_at_driver(open_nvml)
+    brief = look_briefly(root, environ, open_nvml)
     cupti, native = _look_at_cupti()
-    asked = ask(environ) if gpus and cupti.version is not None else DeviceChips({})
-    chips = {gpu.uuid: chip for gpu in gpus if (chip := asked.of(gpu.uuid, *(i.uuid for i in gpu.instances)))}
+    wanted = cupti.version is not None and (brief.gpus or brief.driver.error is not None)
+    asked = ask(environ) if wanted else DeviceChips({})
+    chips = {gpu.uuid: chip for gpu in brief.gpus if (chip := asked.of(gpu.uuid, *(i.uuid for i in gpu.instances)))}
+    return replace(
+        brief,
+        chips=chips,
+        cupti=cupti,
+        dcgm=_running(root, _DCGM),
+        mps=_running(root, _MPS) or (("CUDA_MPS_PIPE_DIRECTORY",) if environ.get("CUDA_MPS_PIPE_DIRECTORY") else ()),
+        torch=_has_torch(),
+        plans={chip: plan_summary(native, chip) for chip in sorted(set(chips.values())) if chip in cupti.chips},
+        chips_unknown=asked.unknown,
+        cuda=not any(unknown.no_driver for unknown in asked.unknown),
+    )
+
+
+def look_briefly(root: Path, environ: Mapping[str, str], open_nvml: OpenNvml = Nvml) -> Machine:
+    """What a run asks that could load the CUDA driver: not CUPTI, nor that driver, nor other processes."""
+    driver, gpus = _look_at_driver(open_nvml)
     holder = environ.get("CUDA_INJECTION64_PATH") or None
     return Machine(
         driver=driver,
         gpus=gpus,
-        chips=chips,
-        cupti=cupti,
+        chips={},
+        cupti=_NOT_ASKED,
         privilege=look_at_privilege(root),
         container=_look_at_container(root, environ),
-        dcgm=_running(root, _DCGM),
-        mps=_running(root, _MPS) or (("CUDA_MPS_PIPE_DIRECTORY",) if environ.get("CUDA_MPS_PIPE_DIRECTORY") else ()),
+        dcgm=(),
+        mps=(),
         injection=None if holder and Path(holder).name == LIBRARY.name else holder,
-        torch=_has_torch(),
+        torch=False,
         library=LIBRARY.is_file(),
-        plans={chip: plan_summary(native, chip) for chip in sorted(set(chips.values())) if chip in cupti.chips},
-        chips_unknown=asked.unknown,
+        cuda=True,
     )
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ftprof.measure.injection import driver_is_there, why_not_injected
 
-_INSUFFICIENT_PRIVILEGES = 35  # CUPTI_ERROR_INSUFFICIENT_PRIVILEGES
+if TYPE_CHECKING:
+    from ftprof.measure.diagnosis import Diagnosis
+
+_PATIENCE_S = 2.0  # for NVML, which hangs where a GPU fell off the bus: the command must begin all the same
 METHOD_NAMES = ("auto", "counters", "gpm", "analytic", "peak-bound")
 
 
@@ -29,7 +34,7 @@ class Methods:
 def why_unavailable(method: str, environment: Mapping[str, str]) -> str | None:
     """Why a method cannot count in this run, in a few words for the user; ``None`` if it can."""
     if method == "counters":
-        return why_not_injected(environment) or _why_refused()
+        return why_not_injected(environment) or _diagnosis(environment).why_not("counters")
     if method in ("gpm", "peak-bound"):
         return _why_not_watched(method)
     return None
@@ -45,11 +50,13 @@ def chosen(method: str, environment: Mapping[str, str], operators: bool = False)
     if method == "auto":
         if not driver_is_there():
             return Methods("analytic", operators=True)
-        why = why_unavailable("counters", environment)
+        from ftprof.measure.diagnosis import without_counters
+
+        found = _diagnosis(environment)
+        why = why_not_injected(environment) or found.why_not("counters")
         if why is None:
             return Methods("counters", counters=True, operators=operators, devices=True)
-        label = "gpm" if _why_not_watched("gpm") is None else "analytic"
-        return Methods(label, fallback=why, operators=True, devices=True)
+        return Methods(without_counters(found.state("gpm")), fallback=why, operators=True, devices=True)
     return Methods(
         method,
         counters=method == "counters" and why_not_injected(environment) is None,
@@ -58,15 +65,23 @@ def chosen(method: str, environment: Mapping[str, str], operators: bool = False)
     )
 
 
-def _why_refused() -> str | None:
-    """Only what is certain: whether another tool holds the counters shows when they are read."""
-    from ftprof.measure.privilege import look_at_privilege
-    from ftprof.record.explanation import explain
+def _diagnosis(environment: Mapping[str, str]) -> Diagnosis:
+    """The doctor's, of what can be asked quickly: whether another tool holds the counters shows when they are read."""
+    from ftprof.measure.diagnosis import judge
+    from ftprof.measure.machine import Machine, look_briefly
+    from ftprof.measure.nvml import Nvml, NvmlError, beside
 
-    if look_at_privilege(Path("/")).enough is not False:
-        return None
-    explained = explain("cupti", _INSUFFICIENT_PRIVILEGES)
-    return f"{explained.reason.partition(': ')[2]}; {explained.remedy}"
+    found: list[Machine] = []
+
+    def look() -> None:
+        with contextlib.suppress(Exception):  # of a pynvml that is broken
+            found.append(look_briefly(Path("/"), environment))
+
+    def silent() -> Nvml:
+        raise NvmlError("nvmlInit", NvmlError.TIMEOUT, f"no answer within {_PATIENCE_S:.0f} s")
+
+    beside(look).join(_PATIENCE_S)
+    return judge(found[0] if found else look_briefly(Path("/"), environment, silent))
 
 
 def _why_not_watched(method: str) -> str | None:

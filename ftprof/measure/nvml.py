@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -20,6 +22,7 @@ class NvmlError(Exception):
     """A failed NVML call: its name, NVML's code and text. Code 12: this machine has no NVML, so no driver."""
 
     NO_DRIVER = 9
+    TIMEOUT = 10
     NO_LIBRARY = 12
     NO_FUNCTION = 13
 
@@ -239,6 +242,17 @@ class GpmSample:
 
 
 OpenNvml = Callable[[], Nvml]
+
+
+def beside(work: Callable[[], object]) -> threading.Thread:
+    """A started thread for calls that may hang. Signals that this process waits for are not taken by it."""
+    thread = threading.Thread(target=work, daemon=True, name="ftprof-nvml")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return thread
 
 
 def _instance(number: Any) -> int | None:

@@ -222,6 +222,43 @@ def test_each_gpus_chip_and_plan(standin: Standin, cuda: Standins) -> None:  # n
     assert cuda.violations() == []
 
 
+CHOSEN = "import os; from ftprof.measure.methods import chosen; print(chosen('auto', os.environ).label)"
+NO_GPM = {"gpm": "0", "name": "NVIDIA A100", "capability": "8.0", "cores": "6912"}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "lines", "method"),
+    [
+        ({}, {}, "counters"),
+        ({}, {"confidential": "1"}, "gpm"),
+        (NO_GPM, {"confidential": "1"}, "analytic"),
+        ({"virtualization": "2"}, {}, "gpm"),
+        ({**NO_GPM, "virtualization": "2"}, {}, "analytic"),
+        ({"capability": "7.0", "gpm": "0"}, {}, "analytic"),
+        ({"capability": None}, {"confidential": "1"}, "analytic"),
+        ({"mig": "1"}, {}, "counters"),
+        (None, {}, "analytic"),
+        ({}, {"fail__nvmlInitWithFlags": "999"}, "counters"),
+        ({}, {"fail__nvmlDeviceGetUUID": "15"}, "counters"),
+        ({}, {"delay_ms__nvmlInitWithFlags": "5000"}, "counters"),
+    ],
+)
+def test_auto_takes_what_doctor_says(
+    standin: Standin,  # noqa: F811
+    cuda: Standins,
+    gpu: dict[str, str | None] | None,
+    lines: dict[str, str],
+    method: str,
+) -> None:
+    """Where NVML fails or hangs the counters may still be had, and neither of the two gives them up."""
+    if gpu is not None:
+        standin.gpu(0, **{"uuid": f"{UUID}1", **gpu})
+    environment = both(standin.set(**lines), cuda, CHIPS)
+    assert doctor(environment)["verdict"]["method"] == method
+    done = subprocess.run([sys.executable, "-c", CHOSEN], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == (f"{method}\n", "")
+
+
 def test_asking_for_the_chip_makes_no_context(standin: Standin, cuda: Standins) -> None:  # noqa: F811
     """The driver's calls, and what its ledger says of contexts."""
     assert doctor(both(two_gpus(standin), cuda, {**CHIPS, "trace": True}))["gpus"][0]["chip"] == "GH100"

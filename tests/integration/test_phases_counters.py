@@ -78,6 +78,21 @@ def test_operators_beside_counters_are_a_second_figure_of_the_whole_run(standins
     assert int(record["low"]) <= done.truth()
 
 
+def test_where_counters_are_refused_from_the_start_operators_are_counted(standins: Standins, standin: Nvml) -> None:
+    """On an A100, without GPM, with confidential computing."""
+    uuid = SCRIPT["devices"][0]["uuid"]
+    standin.gpu(0, uuid=uuid, gpm="0", capability="8.0", cores="6912").set(confidential="1")
+    program = """
+import torch
+init(); retain(); work(0.5)
+a = torch.ones(8, 8)
+torch.mm(a, a)
+"""
+    record = counted(standins, program, **standin.beside(standins.folder)).record
+    assert (record["method"], record["flops"]) == ("analytic", str(ONE))
+    assert any("no hardware counters: " in reason for reason in record["reasons"])
+
+
 def test_all_four_methods_side_by_side_in_one_record(standins: Standins, standin: Nvml) -> None:
     """Counters have the word; activity, formulas and bound stand beside, each with its ratio and its sentence."""
     ids = standins.work / "ids"
