@@ -14,6 +14,22 @@ std::size_t DenominatorOf(const Group& group) {
   return static_cast<std::size_t>(found - group.metrics.begin());
 }
 
+namespace {
+
+void AddToSlot(const Window& window, std::size_t denominator, GroupSums* group) {
+  if (!window.continued) group->slot.assign(window.counts.size(), 0);
+  const std::vector<WideCount> before = group->slot;
+  for (std::size_t i = 0; i < before.size(); ++i) group->slot[i] += window.counts[i];
+  const WideCount divisor_before = before.at(denominator);
+  const WideCount divisor = group->slot.at(denominator);
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    group->slot_squares[i] += group->slot[i] * group->slot[i] - before[i] * before[i];
+    group->slot_products[i] += group->slot[i] * divisor - before[i] * divisor_before;
+  }
+}
+
+}  // namespace
+
 void StratumSums::Add(const Window& window, std::size_t denominator) {
   Stratum& stratum = strata_[window.stratum];
   if (stratum.groups.empty()) stratum.begin_us = window.begin_us;
@@ -23,6 +39,9 @@ void StratumSums::Add(const Window& window, std::size_t denominator) {
   group.sums.resize(metrics);
   group.squares.resize(metrics);
   group.products.resize(metrics);
+  group.slot_squares.resize(metrics);
+  group.slot_products.resize(metrics);
+  group.slot.resize(metrics);
   ++group.windows;
   group.continued += window.continued ? 1 : 0;
   group.time_us += static_cast<std::uint64_t>(window.end_us - window.begin_us);
@@ -32,6 +51,7 @@ void StratumSums::Add(const Window& window, std::size_t denominator) {
     group.squares[i] += count * count;
     group.products[i] += count * window.counts.at(denominator);
   }
+  AddToSlot(window, denominator, &group);
 }
 
 }  // namespace ftprof::counters

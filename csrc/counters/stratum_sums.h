@@ -9,8 +9,8 @@
 
 namespace ftprof::counters {
 
-// A count stays below 2^53, so that its square fits 2^22 times: a stratum has a few hundred
-// windows.
+// A slot's count stays below 2^53, so that its square fits 2^22 times: a stratum has a few hundred
+// slots.
 __extension__ typedef unsigned __int128 WideCount;
 
 // Of the windows of one group in one stratum, exactly. The vectors are in the order of the group's
@@ -23,6 +23,11 @@ struct GroupSums {
   std::vector<WideCount> sums;
   std::vector<WideCount> squares;
   std::vector<WideCount> products;
+  // The same of whole slots, whose pieces are added up before they are squared; what the last one
+  // has so far.
+  std::vector<WideCount> slot_squares;
+  std::vector<WideCount> slot_products;
+  std::vector<WideCount> slot;
 };
 
 struct Stratum {

@@ -71,7 +71,10 @@ JsonObject StratumLine(int context, std::uint64_t number, const counters::Stratu
     line.Set("group", group).Set("windows", sums.windows).Set("time_us", sums.time_us);
     line.Set("sums", Decimals(sums.sums)).Set("squares", Decimals(sums.squares));
     line.Set("products", Decimals(sums.products));
-    if (sums.continued != 0) line.Set("continued", sums.continued);
+    if (sums.continued != 0) {
+      line.Set("continued", sums.continued).Set("slot_squares", Decimals(sums.slot_squares));
+      line.Set("slot_products", Decimals(sums.slot_products));
+    }
     groups.Add(line);
   }
   JsonObject line;

@@ -49,7 +49,11 @@ py::list GroupParts(const counters::Stratum& stratum) {
     py::dict part;
     part["group"] = group;
     part["windows"] = sums.windows;
-    if (sums.continued != 0) part["continued"] = sums.continued;
+    if (sums.continued != 0) {
+      part["continued"] = sums.continued;
+      part["slot_squares"] = Decimals(sums.slot_squares);
+      part["slot_products"] = Decimals(sums.slot_products);
+    }
     part["time_us"] = sums.time_us;
     part["sums"] = Decimals(sums.sums);
     part["squares"] = Decimals(sums.squares);

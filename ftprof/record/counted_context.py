@@ -174,6 +174,9 @@ def _check_sums(sums: Sums) -> None:
     for total, squares in zip(sums.sums, sums.squares, strict=True):
         if not total * total <= squares * sums.windows <= total * total * sums.windows:
             raise ValueError("a stratum's sums and squares are not of the same windows")
+    for total, squares, of_slots in zip(sums.sums, sums.squares, sums.draws[0], strict=True):
+        if not (squares <= of_slots and total * total <= of_slots * sums.slots):
+            raise ValueError("a stratum's sums and squares are not of the same slots")
 
 
 def context_of(contexts: Sequence[CountedContext], number: Any) -> CountedContext:

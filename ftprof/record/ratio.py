@@ -87,25 +87,24 @@ def hidden(places: Iterable[Hideout]) -> float:
 class Seen:
     """What one group's windows in one stratum saw of the denominators.
 
-    ``slots`` is how many slots the windows are pieces of. ``length_us`` is that of a window of the stratum. ``unseen``
-    are the denominators in windows of other groups, ``unseen_windows`` how many these are; ``edges`` and ``gaps`` are
-    the denominators to be expected in the time without windows.
+    ``slots`` is how many slots the windows are of, ``divisor_squares`` is of slots, and ``length_us`` that of a slot of
+    the stratum. ``unseen`` are the denominators in slots of other groups, ``unseen_slots`` how many these are;
+    ``edges`` and ``gaps`` are the denominators to be expected in the time without windows.
     """
 
-    windows: int
     slots: int
     divisors: int
     divisor_squares: int
     length_us: float
     unseen: int
-    unseen_windows: int
+    unseen_slots: int
     edges: int
     gaps: int
 
 
 @dataclass(frozen=True)
 class Counts:
-    """One metric in one stratum: sums over its group's windows of its count, of the square, of count x denominator."""
+    """One metric in one stratum: sums over its group's slots of its count, of the square, of count x denominator."""
 
     total: int
     squares: int
@@ -140,9 +139,8 @@ UNLINKED = Extrapolated(0, 0, 0, 0.0, math.inf, linked=False)
 
 @dataclass(frozen=True)
 class Pooled:
-    """Sums over windows of several strata: of a count, its square, its product with the denominator, and of that."""
+    """Sums over slots of several strata: of a count, its square, its product with the denominator, and of that."""
 
-    windows: int
     slots: int
     count: int
     squares: int
@@ -156,7 +154,7 @@ class Pooled:
         plain = Fraction(self.count, self.divisors)
         if self.slots < 2:
             return plain
-        n, less = self.windows, self.slots - 1
+        n, less = self.slots, self.slots - 1
         # 1 + covariance / n / the product of the means, over 1 + variance / n / the square of the divisors' mean
         top = 1 + (Fraction(n * self.products, self.count * self.divisors) - 1) / less
         bottom = 1 + (Fraction(n * self.divisor_squares, self.divisors**2) - 1) / less
@@ -164,13 +162,12 @@ class Pooled:
 
     @property
     def relative_variance(self) -> float:
-        """Of the ratio, from the windows' residuals; one slot says nothing, so its error is all of it."""
+        """Of the ratio, from the slots' residuals; one slot says nothing, so its error is all of it."""
         if self.slots < 2:
             return 1.0
         ratio = self.count / self.divisors
         residuals = self.squares - 2 * ratio * self.products + ratio * ratio * self.divisor_squares
-        pieces = self.windows / self.slots
-        return pieces * max(residuals, 0.0) / self.count / self.count * self.slots / (self.slots - 1)
+        return max(residuals, 0.0) / self.count / self.count * self.slots / (self.slots - 1)
 
 
 def extrapolate_patched(patched: Pooled, link: Pooled | None, cycles: tuple[int, int, int]) -> Extrapolated:
@@ -192,7 +189,7 @@ def extrapolate_patched(patched: Pooled, link: Pooled | None, cycles: tuple[int,
         edges,
         gaps,
         error=rotation * math.sqrt(mine + its + mine * its),
-        degrees=min(patched.count**2 / patched.squares * patched.slots / patched.windows + 1, link.slots - 1),
+        degrees=min(patched.count**2 / patched.squares + 1, link.slots - 1),
         missed=min(RULE_OF_THREE / patched.slots, 1.0) * float((1 - an_instruction) * a_cycle * cycles[0]),
     )
 
@@ -220,9 +217,8 @@ def extrapolate(strata: Sequence[Seen], counts: Sequence[Counts]) -> Extrapolate
     """From the windows of a group to all windows and to the time between them.
 
     The schedule gives a group the same share of every stratum, so neighbouring strata may share a ratio (a cell). The
-    error of each stratum is that of a random sample of its slots: where these were cut, their pieces may all err the
-    same way, so that a slot of m pieces has m squared times the variance of one. Zero counts give zero, with no error:
-    they need an upper limit, see ``hidden``.
+    error of each stratum is that of a random sample of its slots. Zero counts give zero, with no error: they need an
+    upper limit, see ``hidden``.
     """
     rotation = edges = gaps = 0
     variance = spread = reached = squares = 0.0
@@ -240,15 +236,14 @@ def extrapolate(strata: Sequence[Seen], counts: Sequence[Counts]) -> Extrapolate
         gaps += rounded(count * sum(strata[h].gaps for h in cell), divisors)
         factor = unseen / divisors  # what each count adds to the extrapolated part
         for h in cell:
-            windows = factor * factor * strata[h].windows + strata[h].unseen_windows
-            pieces = sum(strata[j].windows for j in reach[h]) / max(sum(strata[j].slots for j in reach[h]), 1)
-            share = pieces * windows * _variance(strata, counts, h, reach[h], count / divisors)
+            slots = factor * factor * strata[h].slots + strata[h].unseen_slots
+            share = slots * _variance(strata, counts, h, reach[h], count / divisors)
             variance += share
             if share > 0:
                 spread += share * share / _degrees(strata, reach[h])
             reached += factor * counts[h].total
-            squares += pieces * factor * factor * counts[h].squares
-    # Of the variance by Satterthwaite, but no more than what windows with counts there were, plus one: for few of them
+            squares += factor * factor * counts[h].squares
+    # Of the variance by Satterthwaite, but no more than what slots with counts there were, plus one: for few of them
     # the interval then is as wide as Poisson's.
     degrees = min(
         variance * variance / spread if spread > 0 else math.inf,
@@ -258,20 +253,19 @@ def extrapolate(strata: Sequence[Seen], counts: Sequence[Counts]) -> Extrapolate
 
 
 def _neighbourhoods(number: int) -> list[range]:
-    """For each stratum those whose windows tell how much its own may differ: itself and its neighbours.
+    """For each stratum those whose slots tell how much its own may differ: itself and its neighbours.
 
-    Its few windows alone are not enough: all of them can lie on one side of the moment at which a phase begins.
+    Its few slots alone are not enough: all of them can lie on one side of the moment at which a phase begins.
     """
     return [range(max(h - 1, 0), min(h + 2, number)) for h in range(number)]
 
 
 def _variance(strata: Sequence[Seen], counts: Sequence[Counts], h: int, reach: range, ratio: float) -> float:
-    """Of the residuals (count - ratio x denominator) of windows in and around stratum ``h``, at its windows' length."""
-    number, slots, total, squares, largest = 0, 0, 0.0, 0.0, 0.0
+    """Of the residuals (count - ratio x denominator) of slots in and around stratum ``h``, at its slots' length."""
+    slots, total, squares, largest = 0, 0.0, 0.0, 0.0
     for j in reach:
         seen, count = strata[j], counts[j]
         scale = strata[h].length_us / seen.length_us
-        number += seen.windows
         slots += seen.slots
         total += scale * (count.total - ratio * seen.divisors)
         residual = count.squares - 2 * ratio * count.products + ratio * ratio * seen.divisor_squares
@@ -279,7 +273,7 @@ def _variance(strata: Sequence[Seen], counts: Sequence[Counts], h: int, reach: r
         largest += scale * scale * count.squares
     if slots < 2:
         return largest  # a single slot in the whole run: it may have been the only one of its kind
-    return max(squares - total * total / number, 0.0) / number * slots / (slots - 1)
+    return max(squares - total * total / slots, 0.0) / (slots - 1)
 
 
 def _degrees(strata: Sequence[Seen], reach: range) -> float:

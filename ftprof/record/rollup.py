@@ -16,6 +16,7 @@ class Sums:
 
     ``products`` are the sums of each metric's count times the denominator's in the same window. ``continued`` is how
     many of the windows have more of the slot that the window before them had, since a cut came in between.
+    ``slot_squares`` and ``slot_products`` are those of whole slots; ``None`` where no slot was cut.
     """
 
     windows: int
@@ -24,6 +25,16 @@ class Sums:
     squares: list[int]
     products: list[int]
     continued: int = 0
+    slot_squares: list[int] | None = None
+    slot_products: list[int] | None = None
+    _slot: Sequence[int] = field(default=(), compare=False, repr=False)  # what the last one has so far
+
+    @property
+    def draws(self) -> tuple[list[int], list[int]]:
+        """Squares and products of slots: what a sample of these says of the time that it did not see."""
+        if self.slot_squares is None or self.slot_products is None:
+            return self.squares, self.products
+        return self.slot_squares, self.slot_products
 
     @property
     def slots(self) -> int:
@@ -46,6 +57,9 @@ class Sums:
         self.windows += other.windows
         self.time_us += other.time_us
         self.sums = list(map(add, self.sums, other.sums))
+        if self.slot_squares is not None or other.slot_squares is not None:
+            pairs = zip(self.draws, other.draws, strict=True)
+            self.slot_squares, self.slot_products = (list(map(add, *pair)) for pair in pairs)
         self.squares = list(map(add, self.squares, other.squares))
         self.products = list(map(add, self.products, other.products))
         self.continued += other.continued
@@ -53,6 +67,7 @@ class Sums:
     def add_window(self, time_us: int, counts: Sequence[int], denominator: int, continued: bool = False) -> None:
         """Add one window. ``denominator`` is the index of the denominator among the counts."""
         divisor = counts[denominator]
+        self._add_to_slot(counts, denominator, continued)
         self.windows += 1
         self.continued += continued
         self.time_us += time_us
@@ -61,8 +76,22 @@ class Sums:
             self.squares[index] += count * count
             self.products[index] += count * divisor
 
+    def _add_to_slot(self, counts: Sequence[int], denominator: int, continued: bool) -> None:
+        """A slot's pieces are added up before they are squared."""
+        if continued and self.slot_squares is None:
+            self.slot_squares, self.slot_products = list(self.squares), list(self.products)
+        before = self._slot if continued and self._slot else [0] * len(counts)
+        self._slot = list(map(add, before, counts)) if continued else counts
+        if self.slot_squares is None or self.slot_products is None:
+            return
+        for index, (then, now) in enumerate(zip(before, self._slot, strict=True)):
+            self.slot_squares[index] += now * now - then * then
+            self.slot_products[index] += now * self._slot[denominator] - then * before[denominator]
+
     def to_json(self, group: int) -> dict[str, Any]:
         """As a ``rollup`` line has it."""
+        squares, products = self.draws
+        of_slots = {"slot_squares": [str(n) for n in squares], "slot_products": [str(n) for n in products]}
         return {
             "group": group,
             "windows": self.windows,
@@ -70,20 +99,24 @@ class Sums:
             "sums": [str(number) for number in self.sums],
             "squares": [str(number) for number in self.squares],
             "products": [str(number) for number in self.products],
-            **({"continued": self.continued} if self.continued else {}),
+            **({"continued": self.continued, **of_slots} if self.continued else {}),
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any], metrics: int) -> Sums:
         """Raises ``KeyError``, ``TypeError`` or ``ValueError`` where the form is not that of a ``rollup`` line."""
-        lists = [parse_counts(data[name]) for name in ("sums", "squares", "products")]
-        if any(len(numbers) != metrics for numbers in lists):
-            raise ValueError(f"sums of another number of metrics than {metrics}")
         windows, continued = parse_whole(data["windows"]), parse_whole(data.get("continued", 0))
         if continued > windows:
             raise ValueError("more windows are continued than there are")
-        sums, squares, products = lists
-        return cls(windows, parse_whole(data["time_us"]), sums, squares, products, continued)
+        names = ["sums", "squares", "products", *(["slot_squares", "slot_products"] if continued else [])]
+        lists = [parse_counts(data[name]) for name in names]
+        if any(len(numbers) != metrics for numbers in lists):
+            raise ValueError(f"sums of another number of metrics than {metrics}")
+        sums, squares, products, *of_slots = lists
+        found = cls(windows, parse_whole(data["time_us"]), sums, squares, products, continued)
+        if of_slots:
+            found.slot_squares, found.slot_products = of_slots
+        return found
 
 
 @dataclass

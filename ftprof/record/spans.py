@@ -82,10 +82,10 @@ class Context:
 class Span:
     """A stratum with the time up to the next one, and before the first. Times in microseconds.
 
-    ``slots`` is the number of all slots that windows are of. ``windows``, ``time_us`` and ``cycles`` are those of the
-    hardware windows, of which there is at least one; ``patched_cycles`` are what the instructions in windows of patched
-    code amount to. In ``edges_us`` nobody counted; in ``gaps_us`` neither, and the neighbours' rate cannot be trusted.
-    ``start_us`` is the part of these before a context's first window, when a program mostly loads and prepares.
+    ``slots`` is the number of all slots that windows are of. ``hardware_slots``, ``time_us`` and ``cycles`` are those
+    of the hardware windows, of which there is at least one; ``patched_cycles`` are what the instructions in windows of
+    patched code amount to. In ``edges_us`` nobody counted; in ``gaps_us`` neither, and the neighbours' rate cannot be
+    trusted. ``start_us`` is the part of these before a context's first window, in which a program mostly prepares.
     """
 
     groups: dict[int, Sums]
@@ -93,7 +93,7 @@ class Span:
     gaps_us: int
     edges_us: int
     slots: int
-    windows: int
+    hardware_slots: int
     time_us: int
     cycles: int
     patched_cycles: int = 0
@@ -131,14 +131,9 @@ def pooled(spans: Iterable[Span], context: Context, group: int, metric: int) -> 
         if group in span.groups:
             sums.add(span.groups[group])
     divisor = context.groups[group].denominator
+    squares, products = sums.draws
     return Pooled(
-        sums.windows,
-        sums.slots,
-        sums.sums[metric],
-        sums.squares[metric],
-        sums.products[metric],
-        sums.sums[divisor],
-        sums.squares[divisor],
+        sums.slots, sums.sums[metric], squares[metric], products[metric], sums.sums[divisor], squares[divisor]
     )
 
 
@@ -152,13 +147,13 @@ def link_of(spans: list[Span], context: Context) -> Pooled | None:
 
 
 def _span(context: Context, stratum: Stratum, begin_us: int, end_us: int) -> Span:
-    slots = all_us = windows = time_us = cycles = 0
+    slots = all_us = hardware_slots = time_us = cycles = 0
     for index, sums in stratum.groups.items():
         slots += sums.slots
         all_us += sums.time_us
         group = context.groups[index]
         if not group.is_patched:
-            windows += sums.windows
+            hardware_slots += sums.slots
             time_us += sums.time_us
             cycles += sums.sums[group.denominator]
     length_us = max(end_us - begin_us, 0)
@@ -173,7 +168,7 @@ def _span(context: Context, stratum: Stratum, begin_us: int, end_us: int) -> Spa
         gaps_us=gaps_us,
         edges_us=edges_us,
         slots=slots,
-        windows=windows,
+        hardware_slots=hardware_slots,
         time_us=time_us,
         cycles=cycles,
         start_us=start_us,
@@ -231,5 +226,5 @@ def _add_patched_cycles(context: Context, spans: list[Span]) -> None:
             executed = sums.sums[context.groups[patched].denominator]
             if link is not None and link.count > 0 and link.divisors > 0:
                 span.patched_cycles = rounded(executed * link.divisors, link.count)
-            elif executed > 0 or link is None or link.windows == 0:
+            elif executed > 0 or link is None or link.slots == 0:
                 span.gaps_us += sums.time_us

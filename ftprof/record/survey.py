@@ -343,33 +343,31 @@ class _View:
             counts.append(
                 Counts(
                     sum(sums.sums[number] for sums in mine),
-                    sum(sums.squares[number] for sums in mine),
-                    sum(sums.products[number] for sums in mine),
+                    sum(sums.draws[0][number] for sums in mine),
+                    sum(sums.draws[1][number] for sums in mine),
                 )
             )
         return extrapolate(self._seen, counts)
 
     def _saw(self, stratum: range) -> Seen:
-        windows = slots = divisors = divisor_squares = all_windows = time_us = cycles = edges = gaps = 0
+        slots = divisors = divisor_squares = all_slots = time_us = cycles = edges = gaps = 0
         for h in stratum:
             sums, span = self._sums[h], self._spans[h]
-            windows += sums.windows
             slots += sums.slots
             divisors += sums.sums[self._divisor]
-            divisor_squares += sums.squares[self._divisor]
-            all_windows += span.windows
+            divisor_squares += sums.draws[0][self._divisor]
+            all_slots += span.hardware_slots
             time_us += span.time_us
             cycles += span.cycles + span.patched_cycles
             edges += span.edge_cycles
             gaps += span.gap_cycles
         return Seen(
-            windows=windows,
             slots=slots,
             divisors=divisors,
             divisor_squares=divisor_squares,
-            length_us=time_us / all_windows,
+            length_us=time_us / all_slots,
             unseen=cycles - divisors,
-            unseen_windows=all_windows - windows,
+            unseen_slots=all_slots - slots,
             edges=edges,
             gaps=gaps,
         )
@@ -380,7 +378,7 @@ class _View:
         for cell in joined([sums.slots for sums in self._sums], WINDOWS_OF_RATIO):
             spans = [self._spans[h] for h in cell]
             link = link_of(spans, self._context)
-            if link is not None and link.windows == 0:
+            if link is not None and link.slots == 0:
                 link = link_of(self._spans, self._context)
             cycles = (
                 sum(span.cycles for span in spans),

@@ -260,6 +260,7 @@ int WriteJournal(const std::string& folder, std::size_t lines_before_rollup) {
     contexts.back()->OnContext(ContextNumber(number));
   }
   std::int64_t now = 10'000'000;
+  std::vector<counters::Window> last(contexts.size());
   for (int window = 0; window < 3 * 34 * 40; ++window) {
     counters::Window closed;
     const auto number = static_cast<std::size_t>(window % 3);
@@ -270,7 +271,11 @@ int WriteJournal(const std::string& folder, std::size_t lines_before_rollup) {
     now += 37;
     const std::uint64_t most = window % 5 == 0 ? (std::uint64_t{1} << 53) - 1 : 1'000'000;
     closed.counts = {engine() % most, 1 + engine() % most};
+    // Now and then it goes on with the slot of the one before.
+    closed.continued = !last[number].counts.empty() && closed.group == last[number].group &&
+                       closed.stratum == last[number].stratum && engine() % 3 == 0;
     contexts[number]->OnWindow(closed);
+    last[number] = closed;
     if (window % 501 == 0) {
       contexts[number]->OnGap({now, now + 10, cupti::CuptiError("aCall", 35, "A_CODE", "do it")});
     }

@@ -37,9 +37,10 @@ from ftprof.measure.after_import import after_import
 from ftprof.measure.analytic.hook import _ImportWatcher
 from ftprof.measure.block import CannotCount, Edges, end_line, process_header, waited
 from ftprof.measure.cuda_block import clipped, strata_line, why_not
-from ftprof.measure.wrapped_block import _since
+from ftprof.measure.wrapped_block import _difference, _since
 from ftprof.record.counted_context import CountedContext
 from ftprof.record.interval import Interval
+from ftprof.record.rollup import Sums
 
 # ---------------------------------------------------------------- the package
 
@@ -656,6 +657,22 @@ def test_what_was_counted_in_between_is_what_came_then(
     assert all(stratum.begin_us <= stratum.end_us for stratum in between.values())
     everything = {stratum.number: stratum.groups for stratum in _since(None, context(before), 0)}
     assert everything == {stratum.number: stratum.groups for stratum in context(before).tally.strata}
+
+
+def test_a_block_that_begins_in_the_midst_of_a_slot_is_never_too_sure() -> None:
+    """Its variance is at least that of the slots' parts in it; a whole slot's square cannot be taken apart."""
+    before, after = Sums.empty(2), Sums.empty(2)
+    before.add_window(10, (5, 10), 1)
+    for counts, continued in (((5, 10), False), ((3, 10), True), ((7, 10), True), ((2, 10), False)):
+        after.add_window(10, counts, 1, continued)
+    block = _difference(after, before)
+    assert (block.windows, block.continued, block.slots) == (3, 2, 1)
+    squares, products = block.draws
+    assert squares[0] >= (3 + 7) ** 2 + 2**2
+    assert products[0] >= (3 + 7) * 20 + 2 * 10
+    assert Sums.from_json(block.to_json(0), 2) == block
+    uncut = _difference(Sums(3, 30, [9, 9], [27, 27], [27, 27]), Sums(1, 10, [3, 3], [9, 9], [9, 9]))
+    assert uncut.draws == ([18, 18], [18, 18])
 
 
 @pytest.fixture
