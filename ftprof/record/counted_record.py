@@ -44,10 +44,14 @@ def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str
     bounded += time_lost(meters, end_us) + ends_lost(meters, end_us)
     high = None if unbounded else result.high
     for device in uncounted:
-        high = None if high is None or device.estimate.high is None else high + device.estimate.high
+        # Nobody knows what it did after NVML's last look.
+        known = high is not None and device.estimate.high is not None and not unfinished
+        high = high + device.estimate.high if known else None  # type: ignore[operator]
     method, interval = result.total.method, Interval(result.total.low, result.total.value, high)
     if not result.windows:
-        method, interval = activity(run_device_totals(runs), high)
+        method, sampled = activity(run_device_totals(runs), high)
+        # The peak of all the contexts' time where nobody sampled the activity to the end.
+        interval = Interval(sampled.low, sampled.value, high) if unfinished else sampled
         bounded += not_sampled(run_device_totals(runs)) if method == "gpm" else []
     flops_of = {journal.path: flops for journal, flops in zip(meters, result.flops_of, strict=True)}
     beside = {journal.identity: (journal, flops_of[journal.path]) for journal in meters} if others else {}

@@ -210,6 +210,17 @@ def test_every_line_is_of_the_schema(tmp_path: Path, lines: list[Line]) -> None:
             JOURNAL_SCHEMA.validate(json.loads(line))
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_activity_that_was_not_sampled_to_the_end_is_bounded_by_the_peak(tmp_path: Path, ended: bool) -> None:
+    """Counters were refused, and ftprof itself was killed: the training went on."""
+    run_journal(tmp_path, device_window(), device_window(method="gpm", high=10**6), ended=ended)
+    counters_journal(tmp_path, context(), gap(1000, 5000), *([end()] if ended else []))
+    merged = merge_journals(tmp_path, now_us=10_000_000)
+    assert (merged.method, merged.interval.value) == ("gpm", 10**6)
+    assert merged.interval.high is not None
+    assert (merged.interval.high >= 10**13) is not ended
+
+
 def test_device_windows_are_read(tmp_path: Path) -> None:
     lines = [device_window(), device_window(2000, 3000, "gpm"), device_window(3000, 4000, high=None)]
     journal = read_journal(run_journal(tmp_path, *lines))
