@@ -95,6 +95,7 @@ def test_checkpointing_changes_the_executed_figure_alone(
         assert (part["name"], part["basis"], part["flops"]) == ("recompute", "measured", str(again))
 
 
+@pytest.mark.slow
 def test_what_is_computed_again_is_the_forward_of_the_layers(wrap_python: Callable[..., Any]) -> None:
     """By hand: three layers of two products, forward 2mnk each; nothing else is computed again."""
     program = (
@@ -119,6 +120,7 @@ for reentrant in (True, False):
     assert phases(wrap_python(program).record) == {"train": 2 * 3 * forward, "recompute": 2 * forward}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_a_checkpoint_and_a_backward_in_a_thread(wrap_python: Callable[..., Any]) -> None:
     program = (
         LAYERS
@@ -141,6 +143,7 @@ thread.join()
     assert phases(wrap_python(program).record) == {"train": 3 * product, "recompute": 2 * product}
 
 
+@pytest.mark.slow
 def test_an_error_out_of_a_checkpoint_leaves_its_phase(wrap_python: Callable[..., Any]) -> None:
     program = (
         LAYERS

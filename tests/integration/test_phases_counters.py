@@ -93,6 +93,7 @@ torch.mm(a, a)
     assert any("no hardware counters: " in reason for reason in record["reasons"])
 
 
+@pytest.mark.slow
 def test_all_four_methods_side_by_side_in_one_record(standins: Standins, standin: Nvml) -> None:
     """Counters have the word; activity, formulas and bound stand beside, each with its ratio and its sentence."""
     ids = standins.work / "ids"
@@ -122,6 +123,7 @@ torch.mm(a, a)
     assert int(use["energy_mj"]) > 0
 
 
+@pytest.mark.slow
 def test_operators_beside_counters_of_a_killed_process_are_not_compared(standins: Standins) -> None:
     program = """
 import torch

@@ -491,6 +491,7 @@ def test_a_real_child_is_recognised() -> None:
         child.communicate(b"\n")
 
 
+@pytest.mark.slow
 def test_memory_is_constant_however_long_the_run_is() -> None:
     """Eight GPUs, processes that come and go; what the watch keeps after five hours is what it kept after one."""
     gpus = [FakeGpu(replace(H200, uuid=f"GPU-{number}")) for number in range(8)]
