@@ -35,7 +35,8 @@ def uncounted_line(record: Record) -> str:
     if not rows and not record.complete:
         parts.append("everything")
     if blind:
-        parts.append(f"never looked for: {_names(blind)}")
+        hint = "; wrap --cuda-core looks" if any(row.kind == "cuda-core" for row in blind) else ""
+        parts.append(f"never looked for: {_names(blind)}{hint}")
     if zeros:
         parts.append(f"looked for and not seen: {_names(zeros)}")
     return "; ".join([*(parts or [nothing_more(record)]), *_unseen(record)])

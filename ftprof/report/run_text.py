@@ -178,6 +178,9 @@ def _total_lines(record: Record) -> list[str]:
     low, high = record.interval.low, record.interval.high
     if low == value == high:
         return [total]
+    if value == 0:  # not that none were executed
+        most = "and nothing bounds them" if high is None else f"and at most {two_figures(Fraction(high))} executed"
+        return [f"ftprof: no FLOP were seen, {most}"]
     interval = f"[{low}, {'no upper end' if high is None else high}]"
     one = f"{total}, interval {interval}"
     return [one] if len(one) <= _WIDTH else [total, f"  {'interval':<{_LABEL}}{interval}"]
