@@ -622,6 +622,33 @@ else:
     ]
 
 
+# Gives root up, as gosu and sudo do, and keeps the right to read: torch may lie where only root may look.
+BECOME_NOBODY = """
+import ctypes, os, struct, time
+libc = ctypes.CDLL(None)
+libc.prctl(8, 1, 0, 0, 0)
+os.setuid(65534)
+assert libc.capset(struct.pack("Ii", 0x20080522, 0), struct.pack("6I", 1 << 2, 1 << 2, 0, 0, 0, 0)) == 0
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("writable", [False, True])
+def test_a_process_that_gives_up_root_is_counted_or_named(wrap_python: Run, tmp_path: Path, writable: bool) -> None:
+    program, options = BECOME_NOBODY + WORK + "work(); time.sleep(1)", []
+    if writable:
+        (tmp_path / "journals").mkdir()
+        (tmp_path / "journals").chmod(0o1777)
+        options = ["--run-dir", str(tmp_path / "journals")]
+    run = wrap_python(program, *options)
+    assert run.code == 0
+    if writable:
+        assert (run.flops, run.record["complete"], run.record["reasons"]) == (MM, True, [])
+    else:
+        assert (run.record["complete"], run.record["high"]) == (False, None)
+        assert [reason for reason in run.record["reasons"] if "it ran as user 65534 and kept no journal" in reason]
+
+
 @pytest.mark.slow
 def test_signals_all_the_time_keep_nobody_from_looking(wrap_python: Run) -> None:
     run = wrap_python(

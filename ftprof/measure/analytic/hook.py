@@ -1148,8 +1148,11 @@ def now_us() -> int:
 
 
 def open_high(path: str, flags: int, mode: int = 0o644) -> int:
-    """Open a file under no number that a program without stdin, stdout or stderr takes for one of these."""
-    file = os.open(path, flags, mode)
+    """Open a file under no number that a program without stdin, stdout or stderr takes for one of these.
+
+    Never by a link: in a folder where several users may write, another one could have put it there.
+    """
+    file = os.open(path, flags | os.O_NOFOLLOW, mode)
     if file > 2:
         return file
     import fcntl
@@ -1634,8 +1637,12 @@ class FailureFile:
     """
 
     def __init__(self, folder: str) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._file = open_high(os.path.join(folder, "failures.txt"), flags, 0o666)
+        path, flags = os.path.join(folder, "failures.txt"), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        try:
+            # Where all may write, nobody can "create" a file that is there and another's (protected_regular of Linux).
+            self._file = open_high(path, flags)
+        except FileNotFoundError:
+            self._file = open_high(path, flags | os.O_CREAT, 0o666)
         self._opened = os.fstat(self._file)
 
     def say(self, why: str) -> None:
