@@ -622,6 +622,50 @@ else:
     ]
 
 
+def test_a_limit_on_files_is_no_signal_of_ours(wrap_python: Run) -> None:
+    """Python ignores it, but a program may have its default back: its death."""
+    run = wrap_python(
+        WORK
+        + """
+import resource, signal, time
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+work(); time.sleep(1.1); work()
+mask, waiting = signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.sigpending()
+print(mask, waiting)
+"""
+    )
+    assert (run.code, run.out) == (0, "set() set()\n")
+    assert (run.record["complete"], run.record["high"]) == (False, None)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="a frame cannot be taken out of a traceback")
+@pytest.mark.parametrize("fails", ["import", "operator", "operator without a formula"])
+def test_a_traceback_is_that_of_the_bare_run(wrap: Run, tmp_path: Path, fails: str) -> None:
+    package = tmp_path / "broken" / "torch"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("def load():\n    raise OSError('libcudart.so.99')\n\nload()\n")
+    program = tmp_path / "program.py"
+    program.write_text(
+        {
+            "import": f"import sys\nsys.path.insert(0, {str(package.parent)!r})\nimport torch\n",
+            "operator": "import torch\ntorch.ones(2, 3) @ torch.ones(2, 3)\n",
+            "operator without a formula": "import torch\ntorch.ones(2, 3).index_select(0, torch.tensor([7]))\n",
+        }[fails]
+    )
+    bare = subprocess.run(
+        [sys.executable, str(program)],
+        capture_output=True,
+        text=True,
+        env=clean_environment(),
+        cwd=tmp_path,
+        check=False,
+    )
+    run = wrap([sys.executable, str(program)], "-q")
+    assert (run.code, run.err) == (bare.returncode, bare.stderr)
+    assert run.code == 1
+
+
 # Gives root up, as gosu and sudo do, and keeps the right to read: torch may lie where only root may look.
 BECOME_NOBODY = """
 import ctypes, os, struct, time

@@ -633,6 +633,16 @@ def from_outside(problem: BaseException) -> bool:
     )
 
 
+def leave_out_our_frame(problem: BaseException) -> None:
+    """What a function raises that we only called shows the program's own frames, as in the bare run.
+
+    To be followed by a bare ``raise``; before Python 3.11 that puts our frame back.
+    """
+    trace = problem.__traceback__
+    if trace is not None:
+        problem.__traceback__ = trace.tb_next
+
+
 def _is_handler(frame: Any) -> bool:
     """Whether a frame was given the one that called it: as a signal handler is, also one that is none any more."""
     if frame.f_back is None:
@@ -734,7 +744,11 @@ class OperatorCounter:
             tally = local.tally
             if tally.inside:
                 if is_inner(tally):  # an operator inside one that is counted already
-                    return call(keyset & below, *args, **kwargs)
+                    try:
+                        return call(keyset & below, *args, **kwargs)
+                    except BaseException as problem:
+                        leave_out_our_frame(problem)
+                        raise
                 self._act_at_first()
             tally.inside = True
             try:
@@ -743,6 +757,7 @@ class OperatorCounter:
                 # From outside, such as Ctrl-C: whether the operator had run is not known.
                 if not isinstance(problem, _TORCHS_OWN_ERRORS) or from_outside(problem):
                     tally.note(("interrupted", operator))
+                leave_out_our_frame(problem)
                 raise
             finally:
                 tally.inside = False
@@ -794,7 +809,11 @@ class OperatorCounter:
             before = tally.calls
             if self._at_first is not None and self._moves_numbers(args):
                 self._act_at_first()
-            out = call(keyset & below, *args, **kwargs)
+            try:
+                out = call(keyset & below, *args, **kwargs)
+            except BaseException as problem:
+                leave_out_our_frame(problem)
+                raise
             if (foreign or before == tally.calls) and not self._is_inner(tally) and self._moves_numbers(args):
                 tally.note(other)
             return out
@@ -818,7 +837,11 @@ class OperatorCounter:
                 if (not first.is_meta) if plain.get(type(first)) else self._moves_numbers(args):
                     others = tally.others
                     others[other] = others.get(other, 0) + 1
-            return call(keyset & below, *args, **kwargs)
+            try:
+                return call(keyset & below, *args, **kwargs)
+            except BaseException as problem:
+                leave_out_our_frame(problem)
+                raise
 
         return named
 
@@ -1163,6 +1186,27 @@ def open_high(path: str, flags: int, mode: int = 0o644) -> int:
         os.close(file)
 
 
+def write_undisturbed(file: int, text: bytes) -> int:
+    """Write, and keep the signal of a write past RLIMIT_FSIZE to ourselves: a program may have its default back.
+
+    As csrc/journal/undisturbed.h does it.
+    """
+    import _signal
+
+    size = {_signal.SIGXFSZ}
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+    try:
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, size)
+        was_pending = _signal.SIGXFSZ in _signal.sigpending()
+        try:
+            return os.write(file, text)
+        finally:
+            if not was_pending and _signal.SIGXFSZ in _signal.sigpending():
+                _signal.sigtimedwait(size, 0)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+
+
 class Journal:
     """One process's append-only, hash-chained file. A line is written with one call, so only a last one tears."""
 
@@ -1202,7 +1246,7 @@ class Journal:
         try:
             self._take_back()
             self._under_way = digest, len(text)
-            written = os.write(self._file, text)
+            written = write_undisturbed(self._file, text)
         except OSError as problem:
             if from_outside(problem):
                 raise
@@ -1595,7 +1639,11 @@ class _ImportWatcher:
         execute = loader.exec_module
 
         def loaded(module: ModuleType) -> None:
-            execute(module)
+            try:
+                execute(module)
+            except BaseException as problem:
+                leave_out_our_frame(problem)
+                raise
             vars(loader).pop("exec_module", None)  # another watcher may have put its own in place of ours
             action = self._actions.pop(name, None)  # only now: a spec may be asked for and thrown away
             try:
@@ -1649,7 +1697,7 @@ class FailureFile:
         """Write one line, unless the number has come to mean another file."""
         now = os.fstat(self._file)
         if (now.st_dev, now.st_ino) == (self._opened.st_dev, self._opened.st_ino):
-            os.write(self._file, (" ".join(why.split()) + "\n").encode("ascii", "replace"))
+            write_undisturbed(self._file, (" ".join(why.split()) + "\n").encode("ascii", "replace"))
 
 
 _meter: Meter | None = None
