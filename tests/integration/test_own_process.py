@@ -93,6 +93,23 @@ def test_an_installation_that_only_the_variable_names_works(tmp_path: Path, user
     assert (done.returncode, done.stdout, done.stderr) == (0, "ftprof 9.9.9\n", "")
 
 
+def test_the_next_command_is_one_that_can_be_run(tmp_path: Path) -> None:
+    """Also where ``ftprof`` is on no PATH, and started once more without the user's variables."""
+    environment = clean_environment(PATH="/usr/bin:/bin", PYTHONWARNINGS="ignore")
+    for program in ([FTPROF], [sys.executable, "-m", "ftprof"]):
+        done = subprocess.run(
+            [*program, "wrap", "--force", "-o", "a record.json", "--", "true"],
+            capture_output=True, text=True, cwd=tmp_path, env=environment, check=True,
+        )  # fmt: skip
+        following = done.stderr.splitlines()[-1].split(maxsplit=1)[1]
+        assert (
+            "FLOP"
+            in subprocess.run(
+                ["sh", "-c", following], capture_output=True, text=True, cwd=tmp_path, env=environment, check=True
+            ).stdout
+        )
+
+
 def test_what_the_variable_names_can_be_imported_last(users: Path) -> None:
     """``estimate`` needs torch, which a cluster's modules put on PYTHONPATH."""
     program = (
