@@ -158,10 +158,10 @@ def _record_path(record: str | None, run_id: str, force: bool, run_dir: str | No
             "the current folder has been deleted; change to one that is there, or give the record's whole path with -o",
             EXIT_REFUSED,
         )
-    if path.is_symlink() and not path.exists():
-        path = Path(os.path.realpath(path))  # the record will be the file that the link names
     if len(os.fsencode(path.name)) > _LONGEST_NAME:
         raise FtprofError("the record's name is too long; give a shorter one with -o", EXIT_REFUSED)
+    if path.is_symlink() and not path.exists():
+        path = Path(os.path.realpath(path))  # the record will be the file that the link names
     # A part of the run that begins late finds the record of those that have ended, and will replace it.
     force = force or (run_dir is not None and has_written(Path(run_dir), path))
     if (path.exists() or path.is_symlink()) and (not force or not path.is_file()):

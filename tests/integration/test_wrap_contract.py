@@ -231,6 +231,27 @@ def test_signals_from_a_process_are_forwarded_once(tmp_path: Path) -> None:
     assert (tmp_path / "r.json").exists()
 
 
+@pytest.mark.parametrize("name", ["ALRM", "XCPU"])
+def test_a_signal_that_would_end_the_command_ends_it(tmp_path: Path, name: str) -> None:
+    number = getattr(signal, f"SIG{name}")
+    with started(tmp_path, "import time\nprint('ready', flush=True)\ntime.sleep(20)") as process:
+        process.send_signal(number)
+        assert process.wait(10) == 128 + number
+    assert json.loads((tmp_path / "r.json").read_text())["reasons"][0].startswith(
+        f"the command died of signal {number} "
+    )
+
+
+def test_a_timer_that_was_set_before_is_the_commands() -> None:
+    """A shell without ``timeout`` limits a command's time by an alarm, and starts it in its own place."""
+    program = (
+        "import os, signal\nfrom ftprof.cli.wrap import _Nothing\nfrom ftprof.measure.child import Child\n"
+        "child = Child(['sleep', '20'], os.environ)\nsignal.alarm(1)\nprint(child.wait(_Nothing(), 0.1))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == (f"{128 + signal.SIGALRM}\n", "")
+
+
 def test_a_signal_from_the_terminal_comes_once(tmp_path: Path) -> None:
     """The terminal's own signal reaches the whole group; sent on as well it would come twice."""
     program = TELL.replace("if number == signal.SIGTERM", "if False") + "\n"
