@@ -411,6 +411,7 @@ def watch_checkpoints(module: Any) -> None:
     function, frame = module.CheckpointFunction, module._CheckpointFrame
     backward, make = function.backward, frame.__init__
 
+    @functools.wraps(backward)
     def reentrant(ctx: Any, *gradients: Any) -> Any:
         run = ctx.run_function
         ctx.run_function = phases.inside("recompute", run)  # and not the backward that follows it in the same call
@@ -419,6 +420,7 @@ def watch_checkpoints(module: Any) -> None:
         finally:
             ctx.run_function = run
 
+    @functools.wraps(make)
     def made(self: Any, recompute_fn: Any, *args: Any, **kwargs: Any) -> None:
         make(self, phases.inside("recompute", recompute_fn), *args, **kwargs)
 
@@ -439,15 +441,18 @@ def watch_ranges(module: Any) -> None:
     ranges = _Ranges()
     started: dict[Any, str] = {}
 
+    @functools.wraps(push)
     def pushed(msg: Any) -> Any:
         depth = push(msg)
         ranges.push(msg)
         return depth
 
+    @functools.wraps(pop)
     def popped() -> Any:
         ranges.pop()
         return pop()
 
+    @functools.wraps(start)
     def began(msg: Any) -> Any:
         handle = start(msg)
         if msg in PHASES:
@@ -455,6 +460,7 @@ def watch_ranges(module: Any) -> None:
             phases.enter(msg)
         return handle
 
+    @functools.wraps(end)
     def ended(range_id: Any) -> Any:
         phase = started.pop(range_id, None)
         if phase is not None:
@@ -470,31 +476,38 @@ def watch_nvtx(module: Any) -> None:
     make, enter, leave, decorate = annotate.__init__, annotate.__enter__, annotate.__exit__, annotate.__call__
     ranges = _Ranges()
 
+    @functools.wraps(push)
     def pushed(message: Any = None, *args: Any, **kwargs: Any) -> Any:
         push(message, *args, **kwargs)
         ranges.push(message)
 
+    @functools.wraps(pop)
     def popped(*args: Any, **kwargs: Any) -> Any:
         ranges.pop()
         return pop(*args, **kwargs)
 
+    @functools.wraps(make)
     def made(self: Any, message: Any = None, *args: Any, **kwargs: Any) -> None:
         make(self, message, *args, **kwargs)
         self.ftprof_message = message
 
+    @functools.wraps(enter)
     def entered(self: Any) -> Any:
         ranges.push(self.ftprof_message)
         return enter(self)
 
+    @functools.wraps(leave)
     def left(self: Any, *error: Any) -> Any:
         ranges.pop()
         return leave(self, *error)
 
+    @functools.wraps(decorate)
     def decorated(self: Any, function: Any) -> Any:
         message = self.ftprof_message
         return decorate(self, phases.inside(message, function) if message in PHASES else function)
 
-    module.push_range, module.pop_range = pushed, popped
+    for home in (module, sys.modules.get(push.__module__, module)):  # the package has them from a module inside it
+        home.push_range, home.pop_range = pushed, popped
     annotate.__init__, annotate.__enter__, annotate.__exit__, annotate.__call__ = made, entered, left, decorated
 
 
