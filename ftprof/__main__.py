@@ -14,6 +14,7 @@ anything that could be another's is imported:
 """
 
 import os
+import site
 import sys
 
 # Those that change what a program does, and not only how it writes text or where it keeps compiled files.
@@ -32,6 +33,7 @@ _CHANGE_A_PROGRAM = (
     "PYTHONINTMAXSTRDIGITS",
 )
 _FIXED = ("PYTHONHOME", "FTPROF_RUN_DIR")
+_USER_SITE = "ftprof_user_site"  # an option of ours, for what -I leaves out
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # what Python itself puts into LC_CTYPE (PEP 538)
 
 
@@ -68,6 +70,8 @@ def _is_changed() -> bool:
 def _start_isolated() -> None:
     """Comes back only where that fails."""
     options = ["-I", "-X", f"utf8={sys.flags.utf8_mode}", *(["-B"] if sys.flags.dont_write_bytecode else [])]
+    if site.ENABLE_USER_SITE and site.USER_SITE in sys.path:
+        options += ["-X", f"{_USER_SITE}={site.USER_SITE}"]
     try:
         os.execv(sys.executable, [sys.executable, *options, os.path.abspath(__file__), *sys.argv[1:]])
     except OSError:
@@ -79,6 +83,7 @@ def _order_search_path() -> None:
     no_folder_of_the_program = sys.flags.isolated or getattr(sys.flags, "safe_path", False)
     added = [] if no_folder_of_the_program else sys.path[:1]
     added += filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    added += filter(None, [str(sys._xoptions.get(_USER_SITE, ""))])
     try:
         added = [os.path.abspath(entry) for entry in added]
     except OSError:  # the current folder is gone, and with it what is named from there

@@ -123,6 +123,29 @@ def test_what_the_variable_names_can_be_imported_last(users: Path) -> None:
     assert done.stdout.splitlines()[-1] == str(users)
 
 
+def test_the_users_own_site_stays(tmp_path: Path) -> None:
+    """A virtual environment has none: by the Python that it was made of."""
+    packages = tmp_path / "packages"
+    for package in (installed, click):
+        folder = Path(str(package.__file__)).parent
+        shutil.copytree(folder, packages / folder.name)
+    environment = clean_environment(PYTHONPATH=str(packages), PYTHONUSERBASE=str(tmp_path / "base"))
+    python = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
+    asked = subprocess.run(
+        [python, "-m", "site", "--user-site"], capture_output=True, text=True, env=environment, check=False
+    )
+    users = Path(asked.stdout.strip())
+    users.mkdir(parents=True)
+    (users / "click.py").write_text(BROKEN)
+    (users / "peft.py").write_text("import sys\nsys.exit('that of the own site')\n")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    done = subprocess.run(
+        [python, "-m", "ftprof", "estimate", "config.json", "--sequence-length", "8", "--samples", "1"],
+        capture_output=True, text=True, cwd=tmp_path, env=environment, check=False,
+    )  # fmt: skip
+    assert done.stderr == "that of the own site\n"
+
+
 def test_the_asked_encoding_is_kept() -> None:
     done = ftprof(
         "check", "--flops", "3.31e22", env=clean_environment(PYTHONIOENCODING="ascii", PYTHONWARNINGS="error")
