@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 
+#include <cerrno>
+
 #include "journal/undisturbed.h"
 #include "journal/utf8.h"
 
@@ -16,8 +18,12 @@ FailureFile::FailureFile(const std::string& folder) noexcept {
   }
 }
 
-// The mode is for runs whose processes belong to several users.
-Trouble FailureFile::Open() { return file_.Open(path_, O_CREAT, 0666); }
+// The mode is for runs whose processes belong to several users. Where all may write, the kernel
+// lets nobody "create" a file that is there and another's (protected_regular).
+Trouble FailureFile::Open() {
+  const Trouble trouble = file_.Open(path_, 0, 0);
+  return trouble.error == ENOENT ? file_.Open(path_, O_CREAT, 0666) : trouble;
+}
 
 bool FailureFile::Say(std::string_view why) noexcept {
   const Undisturbed undisturbed;

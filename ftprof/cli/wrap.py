@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -152,11 +153,18 @@ def command(
 
 def _record_path(record: str | None, run_id: str, force: bool, run_dir: str | None) -> Path:
     path = Path(record) if record else default_record(run_id, os.environ)
+    if not path.is_absolute() and _current_folder_is_gone():
+        raise FtprofError(
+            "the current folder has been deleted; change to one that is there, or give the record's whole path with -o",
+            EXIT_REFUSED,
+        )
     if len(os.fsencode(path.name)) > _LONGEST_NAME:
         raise FtprofError("the record's name is too long; give a shorter one with -o", EXIT_REFUSED)
+    if path.is_symlink() and not path.exists():
+        path = Path(os.path.realpath(path))  # the record will be the file that the link names
     # A part of the run that begins late finds the record of those that have ended, and will replace it.
     force = force or (run_dir is not None and has_written(Path(run_dir), path))
-    if path.exists() and (not force or not path.is_file()):
+    if (path.exists() or path.is_symlink()) and (not force or not path.is_file()):
         remedy = "give --force to overwrite it, or another name with -o" if path.is_file() else "it is no file"
         raise FtprofError(f"the record {path} exists; {remedy}", EXIT_REFUSED)
     if not path.parent.is_dir():
@@ -166,6 +174,15 @@ def _record_path(record: str | None, run_id: str, force: bool, run_dir: str | No
     if not os.access(path.parent, os.W_OK):
         raise FtprofError(f"the record's folder {path.parent} cannot be written to; give another with -o", EXIT_REFUSED)
     return path
+
+
+def _current_folder_is_gone() -> bool:
+    """One that has been deleted stays the current one, without a name."""
+    try:
+        Path.cwd()
+    except OSError:
+        return True
+    return False
 
 
 def _own_folder(where: Path, run_id: str) -> Path:
@@ -252,8 +269,15 @@ def _outcome_code(outcome: Outcome, fail_on: str | None) -> int:
 def _close(record: Record, verdicts: Sequence[Verdict], where: Path) -> None:
     from ftprof.report.run_text import closing_block
 
-    program = "ftprof" if shutil.which("ftprof") else sys.argv[0]
-    _say("\n".join(closing_block(record, verdicts, where, program)))
+    _say("\n".join(closing_block(record, verdicts, where, _how_to_call())))
+
+
+def _how_to_call() -> str:
+    """Words that a shell takes: as the user did, if ``ftprof`` alone is not found."""
+    if shutil.which("ftprof"):
+        return "ftprof"
+    words = [sys.executable, "-m", "ftprof"] if Path(sys.argv[0]).name == "__main__.py" else [sys.argv[0]]
+    return shlex.join(words)
 
 
 def _say(text: str) -> None:

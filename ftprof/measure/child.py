@@ -23,10 +23,14 @@ _FORWARDED = frozenset(
         signal.SIGWINCH,
         signal.SIGTSTP,
         signal.SIGCONT,
+        signal.SIGALRM,
+        signal.SIGXCPU,  # what a batch system sends before its limit
     )
 )
 _ASK_FOR_THE_END = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT))
 _SENT_BY_KERNEL = 0x80  # SI_KERNEL of sigaction(2): what the terminal sends, to the whole group at once
+# Of a timer that was set before ftprof was started in its place (alarm, then exec): it was meant for the command.
+_OF_A_TIMER = frozenset((signal.SIGALRM,))
 
 
 class Watcher(Protocol):
@@ -71,7 +75,8 @@ class Child:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, it would hide the exit code
         before = signal.pthread_sigmask(signal.SIG_BLOCK, self._waited_for)
         try:
-            # Python ignores these two for itself; the command gets them as it would from a shell.
+            # Python ignores these two for itself; the command gets them as it would from a shell. What ftprof was
+            # started with cannot be known: Python has set them before any code of ours runs, and keeps no note of it.
             default = [signal.SIGPIPE, signal.SIGXFSZ]
             self.pid = os.posix_spawnp(command[0], list(command), environment, setsigmask=before, setsigdef=default)
         except (OSError, ValueError) as error:  # ValueError: an empty name
@@ -93,7 +98,7 @@ class Child:
                 watcher.tick()
                 next_tick = time.monotonic() + interval_s
             if received is not None and received.si_signo != signal.SIGCHLD:
-                if received.si_code != _SENT_BY_KERNEL:
+                if received.si_code != _SENT_BY_KERNEL or received.si_signo in _OF_A_TIMER:
                     self._send(received.si_signo)
                 stop_asked = stop_asked or received.si_signo == signal.SIGTSTP
             pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)

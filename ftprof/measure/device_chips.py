@@ -80,13 +80,13 @@ def _nothing(what: str, remedy: str, no_driver: bool = False) -> DeviceChips:
 
 def _understood(out: bytes) -> DeviceChips:
     try:
-        answer = json.loads(out)
+        answer = json.loads(out.splitlines()[-1])  # before it comes what a sitecustomize of the user's prints
         if failure := answer["failure"]:
             return DeviceChips({}, (_unknown(None, failure),))
         devices = answer["devices"]
         names = {device["uuid"]: device["chip"] for device in devices if device["chip"]}
         unknown = [_unknown(device["uuid"], device["failure"]) for device in devices if device["failure"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError):
         return _nothing("the process that asked the CUDA driver gave no answer", "run 'ftprof --debug doctor'")
     return DeviceChips(names, tuple(unknown))
 

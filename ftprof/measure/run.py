@@ -16,7 +16,7 @@ from typing import Any
 from ftprof import __version__
 from ftprof.errors import EXIT_REFUSED, FtprofError, UntrustedInput
 from ftprof.measure.analytic.environment import with_hook
-from ftprof.measure.analytic.hook import Journal, now_us, process_identity
+from ftprof.measure.analytic.hook import Journal, now_us, open_high, process_identity
 from ftprof.measure.injection import CounterOptions, with_counters
 from ftprof.measure.launch import current_host, sagemaker_output, training_job_name
 from ftprof.measure.methods import Methods
@@ -103,9 +103,17 @@ class Run:
         if not written:
             self.abandon()
             raise FtprofError(f"run directory {folder} cannot be written to; is the disk full?", EXIT_REFUSED)
-        # There already, so that a process can say that it cannot make a journal in the folder.
         with contextlib.suppress(OSError):
-            os.close(os.open(self.folder / FAILURES, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+            self._make_failure_file()
+
+    def _make_failure_file(self) -> None:
+        """Before any process needs it, which may not make one there; where several users may write, it is for all."""
+        file = open_high(str(self.folder / FAILURES), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            others = self.folder.stat().st_mode & 0o022
+            os.fchmod(file, os.fstat(file).st_mode & 0o777 | others)
+        finally:
+            os.close(file)
 
     def environment(self, environment: Mapping[str, str], options: CounterOptions | None = None) -> dict[str, str]:
         """What the command gets: unchanged but for the methods' own variables."""

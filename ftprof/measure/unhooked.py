@@ -1,7 +1,8 @@
 """Names the processes of a run that use torch where the analytic hook is not loaded: nothing in them is counted.
 
 The hook comes with variables of the environment. A program may start another without them (``env -i``, a Popen with an
-environment of its own), and ``python -I``, ``-E`` and ``-S`` do not read them. Seen from outside, by /proc.
+environment of its own), and ``python -I``, ``-E`` and ``-S`` do not read them. One that has become another user (gosu,
+sudo) may have the hook, and no right to write a journal or to say so. Seen from outside, by /proc.
 """
 
 from __future__ import annotations
@@ -36,8 +37,17 @@ NEVER_LOADED = (
     "it had ftprof's environment, but ftprof's hook did not act in it (another file system or user, an import hook of"
     " its own), or it ended while it imported torch; let it reach ftprof's files and the run directory"
 )
+_PYTHON = re.compile(rb"(?:.*/)?python[\d.]*$")
 
 _Process = tuple[int, int]  # its id, and when it started
+
+
+def of_another_user(user: int) -> str:
+    """Why nothing in a process of this user was counted, and what to do."""
+    return (
+        f"it ran as user {user} and kept no journal; pass ftprof's environment on to it, and give a --run-dir where it "
+        "may write"
+    )
 
 
 class UnhookedProcesses:
@@ -49,7 +59,9 @@ class UnhookedProcesses:
         self._proc = proc
         self._failures = (folder / FAILURES).stat()
         self._hooked: set[_Process] = set()
-        self._found: dict[_Process, tuple[str, str]] = {}  # command, and why
+        self._found: dict[_Process, tuple[str, str]] = {}  # what it did, and why that is not counted
+        # Those that may begin a journal after the look, each with its parent, where that is of the same user.
+        self._of_others: dict[_Process, int] = {}
         self._next_look = 0.0
 
     def tick(self) -> None:
@@ -73,10 +85,10 @@ class UnhookedProcesses:
         """A sentence for each: its id and command, why nothing in it is counted, and what to do."""
         told = self._told()
         return [
-            f"process {process[0]} ({command}) used torch and was not counted: {why}"
-            for process, (command, why) in sorted(self._found.items())
+            f"process {process[0]} {did}: {why}"
+            for process, (did, why) in sorted(self._found.items())
             # It was looked at in the midst of importing torch, and has kept a journal since or said why it has none.
-            if not self._has_journal(process) and str(process[0]).encode() not in told
+            if not self._keeps_journal(process) and str(process[0]).encode() not in told
         ]
 
     def _told(self) -> set[bytes]:
@@ -85,6 +97,15 @@ class UnhookedProcesses:
             return set(_TELLS.findall((self._folder / FAILURES).read_bytes()))
         except OSError:
             return set()  # the run directory has gone, which is named elsewhere
+
+    def _keeps_journal(self, process: _Process) -> bool:
+        """It, or where it is another user's the one that forked it: a fork begins its own when it counts something."""
+        forked_by = self._of_others.get(process)
+        mine = self._has_journal(f"{process[0]}-{process[1]}")
+        return mine or (forked_by is not None and self._has_journal(f"{forked_by}-*"))
+
+    def _has_journal(self, process: str) -> bool:
+        return any(self._folder.glob(f"*-{process}.journal"))
 
     def _descendants(self) -> list[_Process]:
         """The command's process and all that it started, those excepted whose parents have ended."""
@@ -121,16 +142,37 @@ class UnhookedProcesses:
                 self._hooked.add(process)
                 self._found.pop(process, None)
                 return
-            arguments = (folder / "cmdline").read_bytes().split(b"\0")[:-1]
+            arguments = _arguments(folder)
             variables = (folder / "environ").read_bytes().split(b"\0")
+            user = _effective_user(folder)
+        except PermissionError:
+            self._examine_from_afar(process, folder)
+            return
         except OSError:
-            return  # it has just ended, or is another user's
+            return  # it has just ended
         if any(_COMPILES.search(argument) for argument in arguments):
             return
-        why = self._why(variables, arguments, _TORCH_OF_PYTHON in maps)
+        why = self._why(variables, arguments, _TORCH_OF_PYTHON in maps, user)
         if why is not None:
-            command = " ".join(argument.decode("ascii", "replace") for argument in arguments)
-            self._found[process] = f"{' '.join(command.split()):.{_LONGEST_COMMAND}}", why
+            self._note(process, user, f"({_shown(arguments)}) used torch and was not counted", why)
+
+    def _examine_from_afar(self, process: _Process, folder: Path) -> None:
+        """Another user's, which may not be looked into: what it maps is not known, but whether it is Python is."""
+        try:
+            user, arguments = _effective_user(folder), _arguments(folder)
+        except OSError:
+            return
+        if user != os.geteuid() and arguments and _PYTHON.match(arguments[0]):
+            did = f"({_shown(arguments)}) was not counted, and whether it used torch could not be seen"
+            self._note(process, user, did, of_another_user(user))
+
+    def _note(self, process: _Process, user: int, did: str, why: str) -> None:
+        self._found[process] = did, why
+        if user != os.geteuid():
+            status = process_status(process[0], self._proc)
+            parent = status.parent if status is not None else 0
+            with contextlib.suppress(OSError):
+                self._of_others[process] = parent if _effective_user(self._proc / str(parent)) == user else 0
 
     def _is_hooked(self, process: _Process, folder: Path) -> bool:
         """The hook keeps a file of the run open, also in forked children; one that closed all files has a journal."""
@@ -142,12 +184,9 @@ class UnhookedProcesses:
                 continue  # closed meanwhile
             if (status.st_dev, status.st_ino) == ours:
                 return True
-        return self._has_journal(process)
+        return self._has_journal(f"{process[0]}-{process[1]}")
 
-    def _has_journal(self, process: _Process) -> bool:
-        return any(self._folder.glob(f"*-{process[0]}-{process[1]}.journal"))
-
-    def _why(self, variables: list[bytes], arguments: list[bytes], in_python: bool) -> str | None:
+    def _why(self, variables: list[bytes], arguments: list[bytes], in_python: bool, user: int) -> str | None:
         """None for a process of a run inside this one."""
         if not in_python:
             return NO_PYTHON
@@ -157,7 +196,9 @@ class UnhookedProcesses:
         paths = values.get(b"PYTHONPATH", b"").split(os.fsencode(os.pathsep))
         if b"FTPROF_RUN_DIR" not in values or os.fsencode(BOOTSTRAP) not in paths:
             return NO_ENVIRONMENT
-        return ISOLATED if _is_isolated(arguments) else NEVER_LOADED
+        if _is_isolated(arguments):
+            return ISOLATED
+        return of_another_user(user) if user != os.geteuid() else NEVER_LOADED
 
 
 def _is_isolated(arguments: list[bytes]) -> bool:
@@ -167,6 +208,21 @@ def _is_isolated(arguments: list[bytes]) -> bool:
         if _ISOLATING.match(argument):
             return True
     return False
+
+
+def _arguments(folder: Path) -> list[bytes]:
+    return (folder / "cmdline").read_bytes().split(b"\0")[:-1]
+
+
+def _shown(arguments: list[bytes]) -> str:
+    command = " ".join(argument.decode("ascii", "replace") for argument in arguments)
+    return f"{' '.join(command.split()):.{_LONGEST_COMMAND}}"
+
+
+def _effective_user(folder: Path) -> int:
+    """By its status: the folder itself is root's where the process may not be looked into (setuid without exec)."""
+    status = (folder / "status").read_text(errors="replace")
+    return next((int(line.split()[2]) for line in status.splitlines() if line.startswith("Uid:")), os.geteuid())
 
 
 def _children_by_task(folder: Path) -> list[int]:

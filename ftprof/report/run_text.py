@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Sequence
 from fractions import Fraction
@@ -35,8 +36,8 @@ _KEPT = "\xa0"  # a blank at which no line is broken
 def closing_block(record: Record, verdicts: Sequence[Verdict], where: Path, program: str = "ftprof") -> list[str]:
     """At most 15 lines: what was counted, how, the verdicts, what was not counted, and what to run next.
 
-    ``program`` is how the user can call ftprof. Lines are cut to 79 columns, but for paths. What is incomplete gets the
-    lines that the rest leaves free.
+    ``program`` is how the user can call ftprof in a shell. Lines are cut to 79 columns, but for paths. What is
+    incomplete gets the lines that the rest leaves free.
     """
     lines = _total_lines(record)
     if record.interval.value is not None:
@@ -54,7 +55,7 @@ def closing_block(record: Record, verdicts: Sequence[Verdict], where: Path, prog
     codes = [run.exit_code for run in record.runs if run.exit_code]
     if codes:
         lines.append(_field("command", f"exit code {codes[0]}: this is what ran until then"))
-    last = [f"  {'record':<{_LABEL}}{where}", f"  {'next':<{_LABEL}}{program} report {where}"]
+    last = [f"  {'record':<{_LABEL}}{where}", f"  {'next':<{_LABEL}}{program} report {shlex.quote(str(where))}"]
     for dispensable in ("coverage", "devices"):  # they are in the report; what is missing has to be here
         if _LINES - len(lines) - len(last) < 2:
             lines = [line for line in lines if not line.startswith(f"  {dispensable}")]

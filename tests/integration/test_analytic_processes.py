@@ -646,6 +646,77 @@ else:
     ]
 
 
+def test_a_limit_on_files_is_no_signal_of_ours(wrap_python: Run) -> None:
+    """Python ignores it, but a program may have its default back: its death."""
+    run = wrap_python(
+        WORK
+        + """
+import resource, signal, time
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+work(); time.sleep(1.1); work()
+mask, waiting = signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.sigpending()
+print(mask, waiting)
+"""
+    )
+    assert (run.code, run.out) == (0, "set() set()\n")
+    assert (run.record["complete"], run.record["high"]) == (False, None)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="a frame cannot be taken out of a traceback")
+@pytest.mark.parametrize("fails", ["import", "operator", "operator without a formula"])
+def test_a_traceback_is_that_of_the_bare_run(wrap: Run, tmp_path: Path, fails: str) -> None:
+    package = tmp_path / "broken" / "torch"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("def load():\n    raise OSError('libcudart.so.99')\n\nload()\n")
+    program = tmp_path / "program.py"
+    program.write_text(
+        {
+            "import": f"import sys\nsys.path.insert(0, {str(package.parent)!r})\nimport torch\n",
+            "operator": "import torch\ntorch.ones(2, 3) @ torch.ones(2, 3)\n",
+            "operator without a formula": "import torch\ntorch.ones(2, 3).index_select(0, torch.tensor([7]))\n",
+        }[fails]
+    )
+    bare = subprocess.run(
+        [sys.executable, str(program)],
+        capture_output=True,
+        text=True,
+        env=clean_environment(),
+        cwd=tmp_path,
+        check=False,
+    )
+    run = wrap([sys.executable, str(program)], "-q")
+    assert (run.code, run.err) == (bare.returncode, bare.stderr)
+    assert run.code == 1
+
+
+# Gives root up, as gosu and sudo do, and keeps the right to read: torch may lie where only root may look.
+BECOME_NOBODY = """
+import ctypes, os, struct, time
+libc = ctypes.CDLL(None)
+libc.prctl(8, 1, 0, 0, 0)
+os.setuid(65534)
+assert libc.capset(struct.pack("Ii", 0x20080522, 0), struct.pack("6I", 1 << 2, 1 << 2, 0, 0, 0, 0)) == 0
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("writable", [False, True])
+def test_a_process_that_gives_up_root_is_counted_or_named(wrap_python: Run, tmp_path: Path, writable: bool) -> None:
+    program, options = BECOME_NOBODY + WORK + "work(); time.sleep(1)", []
+    if writable:
+        (tmp_path / "journals").mkdir()
+        (tmp_path / "journals").chmod(0o1777)
+        options = ["--run-dir", str(tmp_path / "journals")]
+    run = wrap_python(program, *options)
+    assert run.code == 0
+    if writable:
+        assert (run.flops, run.record["complete"], run.record["reasons"]) == (MM, True, [])
+    else:
+        assert (run.record["complete"], run.record["high"]) == (False, None)
+        assert [reason for reason in run.record["reasons"] if "it ran as user 65534 and kept no journal" in reason]
+
+
 @pytest.mark.slow
 def test_signals_all_the_time_keep_nobody_from_looking(wrap_python: Run) -> None:
     run = wrap_python(

@@ -293,3 +293,23 @@ nvtx.pop_range()
     run = wrap_python(work + programs[package])
     assert (run.code, run.err.count("Traceback")) == (0, 0)
     assert phases(run.record) == {"evaluate": 16, "auxiliary": 54, "generate": 250, "train": 686}
+
+
+def test_functions_that_tell_phases_keep_names_and_signatures(wrap_python: Callable[..., Any]) -> None:
+    """A program may hand them to another process, which finds them by their names, or ask what they take."""
+    pytest.importorskip("nvtx", reason="the package of that name")
+    program = """
+import inspect, pickle
+import nvtx, torch.cuda.nvtx, torch.utils.checkpoint as module
+functions = [module.CheckpointFunction.backward, module._CheckpointFrame.__init__]
+functions += [getattr(torch.cuda.nvtx, name) for name in ("range_push", "range_pop", "range_start", "range_end")]
+functions += [nvtx.push_range, nvtx.pop_range]
+assert [pickle.loads(pickle.dumps(function)) for function in functions] == functions
+for function in [*functions, nvtx.annotate.__init__, nvtx.annotate.__call__]:
+    print(function.__module__, function.__qualname__, inspect.signature(function), (function.__doc__ or "")[:60])
+"""
+    run = wrap_python(program, "-q")
+    bare = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=clean_environment(), check=False
+    )
+    assert (run.code, run.out, run.err) == (0, bare.stdout, bare.stderr)

@@ -109,6 +109,41 @@ def test_a_link_to_a_record_is_followed(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "real.json").read_text())["schema"] == "ftprof.record/1"
 
 
+@pytest.mark.parametrize("options", [(), ("--force",)])
+def test_a_link_to_a_record_that_is_not_there_yet_is_followed(tmp_path: Path, options: tuple[str, ...]) -> None:
+    (tmp_path / "records").mkdir()
+    (tmp_path / "link.json").symlink_to("records/real.json")
+    done = ftprof("wrap", *options, "-o", "link.json", "--", "true", cwd=tmp_path)
+    assert (done.returncode, (tmp_path / "link.json").is_symlink()) == (0, True)
+    assert f"  record        {tmp_path / 'records' / 'real.json'}\n" in done.stderr
+    assert json.loads((tmp_path / "records" / "real.json").read_text())["schema"] == "ftprof.record/1"
+    assert [path.name for path in (tmp_path / "records").iterdir()] == ["real.json"]
+
+
+@pytest.mark.parametrize(
+    ("leads_to", "message"), [("no/such/real.json", "no/such does not exist"), ("link.json", "it is no file")]
+)
+def test_a_link_that_leads_nowhere_is_refused_before_the_start(tmp_path: Path, leads_to: str, message: str) -> None:
+    (tmp_path / "link.json").symlink_to(leads_to)
+    done = ftprof("wrap", "--force", "-o", "link.json", "--", "touch", "started", cwd=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (125, 1)
+    assert message in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["link.json"]
+
+
+def test_a_current_folder_that_was_deleted_is_named(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    record = tmp_path / "r.json"
+    script = 'cd gone && rmdir ../gone && "$0" wrap -q -- echo ran; "$0" wrap -q -o "$1" -- echo ran too'
+    done = subprocess.run(
+        ["sh", "-c", script, FTPROF, str(record)],
+        capture_output=True, text=True, cwd=tmp_path, env=clean_environment(), check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, record.exists()) == (0, "ran too\n", True)
+    assert done.stderr.startswith("ftprof: the current folder has been deleted; change to one that is there, or ")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_files_of_others_in_the_run_directory_are_left_alone(wrap: Run, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "log.jsonl").write_text("not ours\n")
@@ -194,6 +229,27 @@ def test_signals_from_a_process_are_forwarded_once(tmp_path: Path) -> None:
         ]  # fmt: skip
         assert process.wait(10) == 0
     assert (tmp_path / "r.json").exists()
+
+
+@pytest.mark.parametrize("name", ["ALRM", "XCPU"])
+def test_a_signal_that_would_end_the_command_ends_it(tmp_path: Path, name: str) -> None:
+    number = getattr(signal, f"SIG{name}")
+    with started(tmp_path, "import time\nprint('ready', flush=True)\ntime.sleep(20)") as process:
+        process.send_signal(number)
+        assert process.wait(10) == 128 + number
+    assert json.loads((tmp_path / "r.json").read_text())["reasons"][0].startswith(
+        f"the command died of signal {number} "
+    )
+
+
+def test_a_timer_that_was_set_before_is_the_commands() -> None:
+    """A shell without ``timeout`` limits a command's time by an alarm, and starts it in its own place."""
+    program = (
+        "import os, signal\nfrom ftprof.cli.wrap import _Nothing\nfrom ftprof.measure.child import Child\n"
+        "child = Child(['sleep', '20'], os.environ)\nsignal.alarm(1)\nprint(child.wait(_Nothing(), 0.1))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == (f"{128 + signal.SIGALRM}\n", "")
 
 
 def test_a_signal_from_the_terminal_comes_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +26,12 @@ WHERE = Path("record.json")
 
 def verdict(policy: str, outcome: str = "below") -> Verdict:
     return Verdict(policy, "default", 2, Fraction(10**23, 3), "executed", Fraction(1, 10), outcome, "why", "source")  # type: ignore[arg-type]
+
+
+def test_the_next_command_is_one_for_a_shell() -> None:
+    where = Path("my runs/it's.json")
+    command = closing_block(record(), [], where)[-1].split(maxsplit=1)[1]
+    assert shlex.split(command) == ["ftprof", "report", str(where)]
 
 
 def test_the_closing_block_has_at_most_fifteen_lines_whatever_there_is_to_say() -> None:

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from ftprof.measure.analytic.environment import BOOTSTRAP
-from ftprof.measure.unhooked import ISOLATED, NEVER_LOADED, NO_ENVIRONMENT, NO_PYTHON, UnhookedProcesses
+from ftprof.measure.unhooked import (
+    ISOLATED,
+    NEVER_LOADED,
+    NO_ENVIRONMENT,
+    NO_PYTHON,
+    UnhookedProcesses,
+    of_another_user,
+)
 
 TORCH = "7f00-7f01 r-xp 0 00:00 1 /site-packages/torch/lib/libtorch_cpu.so\n"
 TORCH_OF_PYTHON = TORCH + "7f02-7f03 r-xp 0 00:00 2 /site-packages/torch/lib/libtorch_python.so\n"
@@ -33,12 +40,15 @@ class Processes:
         maps: str = TORCH_OF_PYTHON,
         arguments: Sequence[str] = ("python", "train.py"),
         environment: dict[str, str] | None = None,
+        user: int | None = None,
     ) -> Path:
-        """A process; without ``environment``, with the one that the hook needs."""
+        """A process; without ``environment``, with the one that the hook needs, and without ``user`` of our own."""
         folder = self.proc / str(pid)
         (folder / "fd").mkdir(parents=True)
         fields = ["S", str(parent), *["0"] * 17, str(1000 + pid), "0"]
         (folder / "stat").write_text(f"{pid} (a name) {' '.join(fields)}")
+        identities = "\t".join([str(os.geteuid() if user is None else user)] * 4)
+        (folder / "status").write_text(f"Name:\tpython\nUid:\t{identities}\nGid:\t0\t0\t0\t0\n")
         (folder / "maps").write_text(maps)
         (folder / "cmdline").write_text("".join(f"{argument}\0" for argument in arguments))
         variables = self.hooks if environment is None else environment
@@ -100,6 +110,43 @@ def test_what_is_no_torch_or_not_of_the_run(processes: Processes) -> None:
     processes.add(12, 1, environment={})
     processes.add(13, 10, environment={**processes.hooks, "FTPROF_RUN_DIR": "/another/run"})
     assert processes.found() == []
+
+
+OTHER = os.geteuid() + 1000
+
+
+def test_another_user_that_kept_no_journal_in_the_end(processes: Processes) -> None:
+    """It may begin one after the look. That of its parent, which is of this user, says nothing of it."""
+    for pid in (11, 12):
+        processes.add(pid, 10, user=OTHER)
+    processes.unhooked.look()
+    (processes.run / "host-12345678-10-1010.journal").touch()
+    (processes.run / "host-12345678-12-1012.journal").touch()
+    why = of_another_user(OTHER)
+    assert processes.unhooked.found() == [f"process 11 (python train.py) used torch and was not counted: {why}"]
+
+
+def test_another_user_that_may_not_be_looked_into(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root in a container cannot, without its capability: whatever is Python may have used torch."""
+    read = Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path.name == "maps":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    processes.add(11, 10, arguments=["/usr/bin/python3.11", "train.py"], user=OTHER)
+    processes.add(12, 11, arguments=["/usr/bin/python3.11", "train.py"], user=OTHER)
+    processes.add(13, 10, arguments=["sudo", "python3", "train.py"], user=OTHER)
+    processes.add(14, 10)
+    processes.add(15, 10, user=OTHER)
+    processes.unhooked.look()
+    (processes.run / "host-12345678-11-1011.journal").touch()  # and 12 is its fork, which counted nothing so far
+    (sentence,) = processes.unhooked.found()
+    assert sentence.startswith(
+        "process 15 (python train.py) was not counted, and whether it used torch could not be seen"
+    )
 
 
 WORKER = ["python", "/site-packages/torch/_inductor/compile_worker/__main__.py", "--workers=4"]

@@ -411,6 +411,7 @@ def watch_checkpoints(module: Any) -> None:
     function, frame = module.CheckpointFunction, module._CheckpointFrame
     backward, make = function.backward, frame.__init__
 
+    @functools.wraps(backward)
     def reentrant(ctx: Any, *gradients: Any) -> Any:
         run = ctx.run_function
         ctx.run_function = phases.inside("recompute", run)  # and not the backward that follows it in the same call
@@ -419,6 +420,7 @@ def watch_checkpoints(module: Any) -> None:
         finally:
             ctx.run_function = run
 
+    @functools.wraps(make)
     def made(self: Any, recompute_fn: Any, *args: Any, **kwargs: Any) -> None:
         make(self, phases.inside("recompute", recompute_fn), *args, **kwargs)
 
@@ -439,15 +441,18 @@ def watch_ranges(module: Any) -> None:
     ranges = _Ranges()
     started: dict[Any, str] = {}
 
+    @functools.wraps(push)
     def pushed(msg: Any) -> Any:
         depth = push(msg)
         ranges.push(msg)
         return depth
 
+    @functools.wraps(pop)
     def popped() -> Any:
         ranges.pop()
         return pop()
 
+    @functools.wraps(start)
     def began(msg: Any) -> Any:
         handle = start(msg)
         if msg in PHASES:
@@ -455,6 +460,7 @@ def watch_ranges(module: Any) -> None:
             phases.enter(msg)
         return handle
 
+    @functools.wraps(end)
     def ended(range_id: Any) -> Any:
         phase = started.pop(range_id, None)
         if phase is not None:
@@ -470,31 +476,38 @@ def watch_nvtx(module: Any) -> None:
     make, enter, leave, decorate = annotate.__init__, annotate.__enter__, annotate.__exit__, annotate.__call__
     ranges = _Ranges()
 
+    @functools.wraps(push)
     def pushed(message: Any = None, *args: Any, **kwargs: Any) -> Any:
         push(message, *args, **kwargs)
         ranges.push(message)
 
+    @functools.wraps(pop)
     def popped(*args: Any, **kwargs: Any) -> Any:
         ranges.pop()
         return pop(*args, **kwargs)
 
+    @functools.wraps(make)
     def made(self: Any, message: Any = None, *args: Any, **kwargs: Any) -> None:
         make(self, message, *args, **kwargs)
         self.ftprof_message = message
 
+    @functools.wraps(enter)
     def entered(self: Any) -> Any:
         ranges.push(self.ftprof_message)
         return enter(self)
 
+    @functools.wraps(leave)
     def left(self: Any, *error: Any) -> Any:
         ranges.pop()
         return leave(self, *error)
 
+    @functools.wraps(decorate)
     def decorated(self: Any, function: Any) -> Any:
         message = self.ftprof_message
         return decorate(self, phases.inside(message, function) if message in PHASES else function)
 
-    module.push_range, module.pop_range = pushed, popped
+    for home in (module, sys.modules.get(push.__module__, module)):  # the package has them from a module inside it
+        home.push_range, home.pop_range = pushed, popped
     annotate.__init__, annotate.__enter__, annotate.__exit__, annotate.__call__ = made, entered, left, decorated
 
 
@@ -633,6 +646,16 @@ def from_outside(problem: BaseException) -> bool:
     )
 
 
+def leave_out_our_frame(problem: BaseException) -> None:
+    """What a function raises that we only called shows the program's own frames, as in the bare run.
+
+    To be followed by a bare ``raise``; before Python 3.11 that puts our frame back.
+    """
+    trace = problem.__traceback__
+    if trace is not None:
+        problem.__traceback__ = trace.tb_next
+
+
 def _is_handler(frame: Any) -> bool:
     """Whether a frame was given the one that called it: as a signal handler is, also one that is none any more."""
     if frame.f_back is None:
@@ -745,7 +768,11 @@ class OperatorCounter:
             tally = local.tally
             if tally.inside:
                 if is_inner(tally):  # an operator inside one that is counted already
-                    return call(keyset & below, *args, **kwargs)
+                    try:
+                        return call(keyset & below, *args, **kwargs)
+                    except BaseException as problem:
+                        leave_out_our_frame(problem)
+                        raise
                 self._act_at_first()
             tally.inside = True
             try:
@@ -754,6 +781,7 @@ class OperatorCounter:
                 # From outside, such as Ctrl-C: whether the operator had run is not known.
                 if not isinstance(problem, _TORCHS_OWN_ERRORS) or from_outside(problem):
                     tally.note(("interrupted", operator))
+                leave_out_our_frame(problem)
                 raise
             finally:
                 tally.inside = False
@@ -805,7 +833,11 @@ class OperatorCounter:
             before = tally.calls
             if self._at_first is not None and self._moves_numbers(args):
                 self._act_at_first()
-            out = call(keyset & below, *args, **kwargs)
+            try:
+                out = call(keyset & below, *args, **kwargs)
+            except BaseException as problem:
+                leave_out_our_frame(problem)
+                raise
             if (foreign or before == tally.calls) and not self._is_inner(tally) and self._moves_numbers(args):
                 tally.note(other)
             return out
@@ -829,7 +861,11 @@ class OperatorCounter:
                 if (not first.is_meta) if plain.get(type(first)) else self._moves_numbers(args):
                     others = tally.others
                     others[other] = others.get(other, 0) + 1
-            return call(keyset & below, *args, **kwargs)
+            try:
+                return call(keyset & below, *args, **kwargs)
+            except BaseException as problem:
+                leave_out_our_frame(problem)
+                raise
 
         return named
 
@@ -1200,8 +1236,11 @@ def now_us() -> int:
 
 
 def open_high(path: str, flags: int, mode: int = 0o644) -> int:
-    """Open a file under no number that a program without stdin, stdout or stderr takes for one of these."""
-    file = os.open(path, flags, mode)
+    """Open a file under no number that a program without stdin, stdout or stderr takes for one of these.
+
+    Never by a link: in a folder where several users may write, another one could have put it there.
+    """
+    file = os.open(path, flags | os.O_NOFOLLOW, mode)
     if file > 2:
         return file
     import fcntl
@@ -1210,6 +1249,27 @@ def open_high(path: str, flags: int, mode: int = 0o644) -> int:
         return fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 64)
     finally:
         os.close(file)
+
+
+def write_undisturbed(file: int, text: bytes) -> int:
+    """Write, and keep the signal of a write past RLIMIT_FSIZE to ourselves: a program may have its default back.
+
+    As csrc/journal/undisturbed.h does it.
+    """
+    import _signal
+
+    size = {_signal.SIGXFSZ}
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+    try:
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, size)
+        was_pending = _signal.SIGXFSZ in _signal.sigpending()
+        try:
+            return os.write(file, text)
+        finally:
+            if not was_pending and _signal.SIGXFSZ in _signal.sigpending():
+                _signal.sigtimedwait(size, 0)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
 
 
 class Journal:
@@ -1251,7 +1311,7 @@ class Journal:
         try:
             self._take_back()
             self._under_way = digest, len(text)
-            written = os.write(self._file, text)
+            written = write_undisturbed(self._file, text)
         except OSError as problem:
             if from_outside(problem):
                 raise
@@ -1640,7 +1700,11 @@ class _ImportWatcher:
         execute = loader.exec_module
 
         def loaded(module: ModuleType) -> None:
-            execute(module)
+            try:
+                execute(module)
+            except BaseException as problem:
+                leave_out_our_frame(problem)
+                raise
             vars(loader).pop("exec_module", None)  # another watcher may have put its own in place of ours
             action = self._actions.pop(name, None)  # only now: a spec may be asked for and thrown away
             try:
@@ -1682,15 +1746,19 @@ class FailureFile:
     """
 
     def __init__(self, folder: str) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._file = open_high(os.path.join(folder, "failures.txt"), flags, 0o666)
+        path, flags = os.path.join(folder, "failures.txt"), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        try:
+            # Where all may write, nobody can "create" a file that is there and another's (protected_regular of Linux).
+            self._file = open_high(path, flags)
+        except FileNotFoundError:
+            self._file = open_high(path, flags | os.O_CREAT, 0o666)
         self._opened = os.fstat(self._file)
 
     def say(self, why: str) -> None:
         """Write one line, unless the number has come to mean another file."""
         now = os.fstat(self._file)
         if (now.st_dev, now.st_ino) == (self._opened.st_dev, self._opened.st_ino):
-            os.write(self._file, (" ".join(why.split()) + "\n").encode("ascii", "replace"))
+            write_undisturbed(self._file, (" ".join(why.split()) + "\n").encode("ascii", "replace"))
 
 
 _meter: Meter | None = None
