@@ -1,7 +1,6 @@
 // The range profiler on one context, and what is kept of it between windows.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -27,8 +26,7 @@ class ContextSession {
  public:
   // As cupti::RangeProfiler takes it. The plan must outlive this object. Throws CuptiError.
   ContextSession(const cupti::Library& library, CUcontext context, const Plan& plan,
-                 std::vector<std::uint8_t> availability,
-                 const std::atomic<bool>* forbidden = nullptr);
+                 std::vector<std::uint8_t> availability, cupti::CallPermit* permit = nullptr);
   ~ContextSession();
   ContextSession(const ContextSession&) = delete;
   ContextSession& operator=(const ContextSession&) = delete;
@@ -53,7 +51,7 @@ class ContextSession {
   const Plan& plan_;
   CUcontext context_;
   std::vector<std::uint8_t> availability_;
-  const std::atomic<bool>* forbidden_;
+  cupti::CallPermit* permit_;
   std::unique_ptr<Images> images_ = std::make_unique<Images>();  // must outlive the profiler
   std::optional<cupti::RangeProfiler> profiler_;
   std::optional<std::size_t> configured_;  // for which group it was enabled

@@ -57,7 +57,7 @@ class Meter::Session {
   explicit Session(Meter* meter) : meter_(*meter) {
     const WindowEdge edge(meter_.gate_, meter_.interrupt_);
     session_.emplace(meter_.library_, meter_.context_, meter_.counted_.plan, meter_.Availability(),
-                     &meter_.interrupt_.abandoned());
+                     &meter_.calls_);
   }
   ~Session() {
     const WindowEdge edge(meter_.gate_, meter_.interrupt_);
@@ -71,10 +71,14 @@ class Meter::Session {
   // One window of a group, as long as this or until interrupted. Says what ended it. The counts of
   // the base group's windows may be told later, together.
   Wake Count(std::size_t group, std::uint64_t stratum, microseconds length, bool continued = false);
+  // The same of patched code, which is left as soon as the window is closed.
+  Wake CountPatched(std::size_t group, std::uint64_t stratum, microseconds length,
+                    PatchedWindow* patched);
 
  private:
   void Begin(std::size_t group, std::uint64_t stratum, bool continued);
-  void ClosePass();
+  std::optional<std::vector<Window>> End(bool is_last);
+  void Deliver(const std::vector<Window>& windows);
 
   Meter& meter_;
   std::optional<ContextSession> session_;
@@ -85,28 +89,56 @@ Wake Meter::Session::Count(std::size_t group, std::uint64_t stratum, microsecond
                            bool continued) {
   Begin(group, stratum, continued);
   const Wake wake = meter_.interrupt_.WaitFor(length);
-  const WindowEdge edge(meter_.gate_, meter_.interrupt_);
-  pass_->End();
-  const bool goes_on = wake == Wake::kTimeout && group == meter_.base_group_ && pass_->HasRoom();
-  if (!goes_on) ClosePass();
+  const bool may_go_on = wake == Wake::kTimeout && group == meter_.base_group_;
+  if (const auto windows = End(/*is_last=*/!may_go_on)) Deliver(*windows);
+  return meter_.interrupt_.abandoned() ? Wake::kAbandon : wake;
+}
+
+Wake Meter::Session::CountPatched(std::size_t group, std::uint64_t stratum, microseconds length,
+                                  PatchedWindow* patched) {
+  Begin(group, stratum, /*continued=*/false);
+  const Wake wake = meter_.interrupt_.WaitFor(length);
+  const auto windows = End(/*is_last=*/true);
+  patched->Leave();
+  Deliver(*windows);
   return meter_.interrupt_.abandoned() ? Wake::kAbandon : wake;
 }
 
 void Meter::Session::Begin(std::size_t group, std::uint64_t stratum, bool continued) {
-  const WindowEdge edge(meter_.gate_, meter_.interrupt_);
-  if (pass_ && (pass_->group() != group || !pass_->HasRoom())) ClosePass();
-  if (!pass_) pass_.emplace(&*session_, group, &meter_.interrupt_);
-  meter_.EndGap(pass_->Begin(stratum, continued));
+  if (pass_ && (pass_->group() != group || !pass_->HasRoom())) {
+    std::vector<Window> windows;
+    {
+      const WindowEdge edge(meter_.gate_, meter_.interrupt_);
+      windows = pass_->Close();
+    }
+    Deliver(windows);
+  }
+  std::int64_t begin_us = 0;
+  {
+    const WindowEdge edge(meter_.gate_, meter_.interrupt_);
+    if (!pass_) pass_.emplace(&*session_, group, &meter_.interrupt_);
+    begin_us = pass_->Begin(stratum, continued);
+  }
+  meter_.EndGap(begin_us);
 }
 
-void Meter::Session::ClosePass() {
-  const std::vector<Window> windows = pass_->Close();
+// Ends the open window. Where it is the last of its pass: that too, and gives all of its windows.
+std::optional<std::vector<Window>> Meter::Session::End(bool is_last) {
+  const WindowEdge edge(meter_.gate_, meter_.interrupt_);
+  pass_->End();
+  if (!is_last && pass_->HasRoom()) return std::nullopt;
+  return pass_->Close();
+}
+
+// Outside the edge: no capture waits for a disk.
+void Meter::Session::Deliver(const std::vector<Window>& windows) {
   if (meter_.interrupt_.abandoned()) return;  // what was read is of no context
   // Before the windows count as closed: whoever waits for a cut finds their counts there.
   for (const Window& window : windows) {
     meter_.sink_->OnWindow(window);
     meter_.covered_until_us_ = window.end_us;
   }
+  meter_.TellOfCapturesAtRisk();
   pass_.reset();
 }
 
@@ -117,7 +149,8 @@ Meter::Meter(const cupti::Library& library, const cupti::Driver& driver, CUconte
       context_(context),
       gate_(gate),
       sink_(sink),
-      settings_(std::move(settings)) {
+      settings_(std::move(settings)),
+      calls_(gate, interrupt_) {
   counted_.device = std::move(device);
   counted_.seed = settings_.seed;
   counted_.begin_us = settings_.begin_us != 0 ? settings_.begin_us : journal::NowUs();
@@ -212,6 +245,7 @@ void Meter::CheckWanted() const {
 std::vector<std::uint8_t> Meter::Availability() {
   try {
     CheckWanted();
+    const cupti::PermittedCall permitted(&calls_);
     return AvailabilityOf(library_, context_, counted_.device.uuid);
   } catch (const CuptiError& error) {
     CheckWanted();
@@ -223,7 +257,7 @@ std::vector<std::uint8_t> Meter::Availability() {
 Wake Meter::CountSlot(Session* session) {
   const Slot slot = schedule_->Next();
   const bool patched = counted_.plan.groups.at(slot.group).role == Role::kCudaCore;
-  const PatchedWindow window(patched ? gate_ : nullptr, &interrupt_);
+  PatchedWindow window(patched ? gate_ : nullptr, &interrupt_);
   std::size_t group = patched && !window.entered() ? base_group_ : slot.group;
   if (group != base_group_ && unusable_.count(group) == 0) {
     try {
@@ -236,7 +270,8 @@ Wake Meter::CountSlot(Session* session) {
   if (unusable_.count(group) != 0) group = base_group_;
   if (window.entered()) {
     // What cuts it may be a capture that waits: the rest of the slot is not patched.
-    const Wake wake = session->Count(group, slot.stratum, microseconds(slot.length_us));
+    const Wake wake =
+        session->CountPatched(group, slot.stratum, microseconds(slot.length_us), &window);
     return wake == Wake::kCut ? Wake::kTimeout : wake;
   }
   return CountFor(session, group, slot.stratum, microseconds(slot.length_us));
@@ -259,6 +294,13 @@ Wake Meter::CountFor(Session* session, std::size_t group, std::uint64_t stratum,
 void Meter::Say(const CuptiError& error) {
   const std::int64_t now = journal::NowUs();
   sink_->OnGap({now, now, error});
+}
+
+void Meter::TellOfCapturesAtRisk() {
+  if (gate_ == nullptr || gate_->TakeCapturesAtRisk() == 0) return;
+  Say(CuptiError("cuStreamBeginCapture", 0,
+                 "a stream capture began while CUPTI was still reading the counters: it may fail",
+                 "synchronise before a capture"));
 }
 
 void Meter::EndGap(std::int64_t end_us, bool goes_on) {

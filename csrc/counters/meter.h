@@ -89,6 +89,7 @@ class Meter {
   Wake CountSlot(Session* session);
   Wake CountFor(Session* session, std::size_t group, std::uint64_t stratum,
                 std::chrono::microseconds length);
+  void TellOfCapturesAtRisk();
   void EndGap(std::int64_t end_us, bool goes_on = false);
 
   const cupti::Library& library_;
@@ -98,6 +99,7 @@ class Meter {
   MeterSink* sink_;
   MeterSettings settings_;
   Interrupt interrupt_;
+  MeterCalls calls_;
   CountedContext counted_;
   std::size_t base_group_ = 0;
   std::set<std::size_t> unusable_;      // groups that this device does not take, after all

@@ -23,6 +23,7 @@
 #include "counters/interrupt.h"
 #include "counters/metric_catalogue.h"
 #include "counters/own_thread.h"
+#include "cupti/error.h"
 #include "inject/process_journal.h"
 #include "journal/process_identity.h"
 
@@ -31,7 +32,9 @@ namespace {
 using namespace ftprof;
 using counters::CaptureGate;
 using counters::Interrupt;
+using counters::MeterCalls;
 using counters::Wake;
+using cupti::PermittedCall;
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
@@ -146,7 +149,7 @@ void TestGateThatIsNotAnnounced() {
 
 // Whatever the meters do: here they are stuck.
 void TestCaptureDoesNotWaitForEver() {
-  CaptureGate gate;
+  CaptureGate gate({milliseconds(100), milliseconds(100)});
   gate.CapturesAreAnnounced();
   std::vector<std::unique_ptr<Interrupt>> stuck;
   for (int i = 0; i < 8; ++i) {
@@ -154,9 +157,63 @@ void TestCaptureDoesNotWaitForEver() {
     Expect(gate.TryEnter(stuck.back().get()), "a window");
     stuck.back()->WindowOpened();
   }
-  const auto began = steady_clock::now();
   gate.CaptureBegins();
-  Expect(Shorter(began, milliseconds(2500)), "two seconds for all together");
+  Expect(gate.TakeCapturesAtRisk() == 1, "one began at a window of patched code");
+  Expect(gate.TakeCapturesAtRisk() == 0, "which is told once");
+}
+
+// A capture that has waited for an edge long enough begins inside it, between two calls, and the
+// next call waits for its end.
+void TestCaptureWaitsForACallAndNotForALongEdge() {
+  CaptureGate gate({milliseconds(1), milliseconds(600'000)});
+  Interrupt meter;
+  MeterCalls calls(&gate, meter);
+  gate.EnterEdge(meter);
+  std::atomic<bool> begun{false};
+  std::thread program;
+  {
+    const PermittedCall call(&calls);
+    program = std::thread([&] {
+      gate.CaptureBegins();
+      begun = true;
+    });
+    std::this_thread::sleep_for(milliseconds(100));
+    Expect(!begun, "the capture waits for the call");
+  }
+  program.join();
+  Expect(gate.TakeCapturesAtRisk() == 0, "nothing could spoil it");
+  std::atomic<bool> called{false};
+  std::thread edge([&] {
+    const PermittedCall call(&calls);
+    called = true;
+  });
+  std::this_thread::sleep_for(milliseconds(100));
+  Expect(!called, "the next call waits for the capture");
+  gate.CaptureEnds();
+  edge.join();
+  Expect(called, "and is made after it");
+  gate.LeaveEdge();
+}
+
+// At the process's end nobody waits for a capture, and nothing is called any more.
+void TestAnAbandonedMeterCallsNothing() {
+  CaptureGate gate({milliseconds(1), milliseconds(1)});
+  Interrupt meter;
+  MeterCalls calls(&gate, meter);
+  gate.CaptureBegins();
+  std::atomic<bool> refused{false};
+  std::thread edge([&] {
+    try {
+      const PermittedCall call(&calls);
+    } catch (const ftprof::cupti::CuptiError&) {
+      refused = true;
+    }
+  });
+  meter.Abandon();
+  edge.join();
+  Expect(refused, "an abandoned meter may not call");
+  gate.CaptureBegins();
+  Expect(gate.TakeCapturesAtRisk() == 0, "and no call is under way");
 }
 
 // Between TryEnter and the opening of its window a meter may be asked, too.
@@ -289,6 +346,8 @@ int main(int argc, char** argv) {
   TestCapturesOfManyThreads();
   TestGateThatIsNotAnnounced();
   TestCaptureDoesNotWaitForEver();
+  TestCaptureWaitsForACallAndNotForALongEdge();
+  TestAnAbandonedMeterCallsNothing();
   TestHurryBeforeTheWindow();
   TestInterrupt();
   TestOwnThread();
