@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -387,7 +388,7 @@ def test_no_capture_is_invalidated(standins: Standins) -> None:
 CAPTURES = """
     announced = sys.argv[1:] == ["announced"]
     if announced:
-        os.environ["FTPROF_CAPTURES_ANNOUNCED"] = str(os.getpid())
+        announce()
     init()
     contexts = [retain(0), retain(1)]
     module, function = ctypes.c_void_p(), ctypes.c_void_p()
@@ -443,8 +444,7 @@ def test_patched_code_and_announced_captures_are_kept_apart(standins: Standins) 
 def test_nothing_is_counted_where_captures_cannot_be_heard_of(standins: Standins) -> None:
     """Neither is there a hook that announces them, nor can the subscriber's place be had: an edge might spoil one."""
     taken = {**SCRIPT, "failures": [{"call": "cuptiSubscribe", "threads": "others", "every": True, "code": 39}]}
-    another = {"FTPROF_CAPTURES_ANNOUNCED": "1"}  # another process's number: a child inherits its parent's
-    counted = run(standins, taken, python(CAPTURED), FTPROF_SLOT_US="2000,2000", **another)
+    counted = run(standins, taken, python(CAPTURED), FTPROF_SLOT_US="2000,2000")
     assert (counted.out, counted.err) == ("[0]\n", "")
     assert windows(counted) == []
     assert "cuptiSubscribe" in counted.reasons
@@ -454,10 +454,42 @@ def test_nothing_is_counted_where_captures_cannot_be_heard_of(standins: Standins
 
 def test_the_subscriber_s_place_is_left_free_where_a_hook_announces_captures(standins: Standins) -> None:
     works = python("""
-        os.environ["FTPROF_CAPTURES_ANNOUNCED"] = str(os.getpid())
+        announce()
         init(), retain(0), work(0.5)
     """)
     counted = run(standins, SCRIPT, works)
+    assert "base" in {window.role for window in windows(counted)}
+    assert not [line for line in standins.trace() if line.get("call") == "cuptiSubscribe"]
+
+
+@pytest.mark.slow
+def test_a_program_that_replaces_one_whose_hook_announces_captures_is_not_taken_for_it(standins: Standins) -> None:
+    """It has the same process number, environment and start time, and no hook: its captures must be heard of."""
+    hooked = "import os, sys, torch; os.execv(sys.argv[1], sys.argv[1:])"
+    captures = ("--threads", "4", "--kernels", "gemm:1000", "--seconds", "1", "--capture")
+    counted = run(standins, SCRIPT, [sys.executable, "-c", hooked, *program(standins, *captures)])
+    assert (counted.code, counted.out, counted.err) == (0, "done\n", "")
+    assert windows(counted)
+    assert [line for line in standins.trace() if line.get("call") == "cuptiSubscribe"]
+
+
+@pytest.mark.slow
+def test_the_hook_announces_captures_before_the_driver_begins(standins: Standins) -> None:
+    works = python("""
+        sys.path[:0] = [path for path in json.loads(sys.argv[1]) if path]
+        import ftprof.measure.analytic.hook as hook
+        class Graph:
+            def capture_begin(self): print("began", library().ftprof_inject_capturing())
+            def capture_end(self): print("ends", library().ftprof_inject_capturing())
+        hook.announce_captures(Graph)
+        assert library().ftprof_inject_cut(60000) == 1  # nothing to wait for
+        init(), retain(0), work(0.5)
+        Graph().capture_begin()
+        Graph().capture_end()
+        print("over", library().ftprof_inject_capturing())
+    """)
+    counted = run(standins, SCRIPT, [*works, json.dumps(sys.path)])
+    assert (counted.code, counted.out, counted.err) == (0, "began 1\nends 1\nover 0\n", "")
     assert "base" in {window.role for window in windows(counted)}
     assert not [line for line in standins.trace() if line.get("call") == "cuptiSubscribe"]
 

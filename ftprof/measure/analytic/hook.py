@@ -1075,12 +1075,17 @@ def watch_cuda_graphs(graph: Any, counter: OperatorCounter) -> None:
 # ---------------------------------------------------------------- what the injection library cannot see
 
 
-def tell_injection_library(what: str, *arguments: Any) -> None:
-    """Call a function of ftprof's injection library, if the CUDA driver has loaded that into this process."""
+def tell_injection_library(what: str, *arguments: Any, load: bool = False) -> None:
+    """Call a function of ftprof's injection library, if the CUDA driver has loaded that into this process.
+
+    With ``load`` also if it has not done so yet: what the library is told is in its memory until then.
+    """
     import ctypes
 
     try:
-        library = ctypes.CDLL(os.environ["CUDA_INJECTION64_PATH"], mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+        path = os.environ["CUDA_INJECTION64_PATH"]
+        loads = load and os.path.basename(path) == "libftprof_inject.so"  # and not another tool's
+        library = ctypes.CDLL(path, mode=os.RTLD_NOW if loads else os.RTLD_NOLOAD | os.RTLD_NOW)
         getattr(library, f"ftprof_inject_{what}")(*arguments)
     except (AttributeError, KeyError, OSError) as problem:
         if from_outside(problem):
@@ -1109,8 +1114,8 @@ def announce_captures(graph: Any) -> None:
 
     graph.capture_begin = began
     setattr(graph, last, ended)
-    # Read when the driver loads the library. A child has another number, and announces its own.
-    os.environ["FTPROF_CAPTURES_ANNOUNCED"] = str(os.getpid())
+    # Not through the environment, which a program that replaces this one (exec) has, too.
+    tell_injection_library("captures_are_announced", load=True)
 
 
 def watch_ends_for_injection_library() -> None:
