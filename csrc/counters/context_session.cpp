@@ -80,8 +80,7 @@ cupti::GroupImages& ContextSession::ImagesOf(std::size_t group) {
       .first->second;
 }
 
-std::vector<std::vector<std::uint64_t>> ContextSession::CountsOf(std::size_t group,
-                                                                 std::size_t ranges) {
+std::vector<cupti::RangeCounts> ContextSession::CountsOf(std::size_t group, std::size_t ranges) {
   const cupti::GroupImages& images = ImagesOf(group);
   const std::lock_guard<std::mutex> lock(library_.host_mutex());
   return images.Counts(ranges);

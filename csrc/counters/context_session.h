@@ -35,7 +35,7 @@ class ContextSession {
   cupti::GroupImages& ImagesOf(std::size_t group);
   // The counts of the ranges that were decoded last, in the order of the group's metrics. Throws
   // CuptiError.
-  std::vector<std::vector<std::uint64_t>> CountsOf(std::size_t group, std::size_t ranges);
+  std::vector<cupti::RangeCounts> CountsOf(std::size_t group, std::size_t ranges);
   // Makes the next pass collect this group in at most so many ranges. A profiler that was enabled
   // for one group gives NaN for every other (seen on an H200 with CUPTI 13.0), so that each change
   // enables it anew. Throws CuptiError.

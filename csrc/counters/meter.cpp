@@ -77,8 +77,8 @@ class Meter::Session {
 
  private:
   void Begin(std::size_t group, std::uint64_t stratum, bool continued);
-  std::optional<std::vector<Window>> End(bool is_last);
-  void Deliver(const std::vector<Window>& windows);
+  std::optional<std::vector<ClosedWindow>> End(bool is_last);
+  void Deliver(const std::vector<ClosedWindow>& windows);
 
   Meter& meter_;
   std::optional<ContextSession> session_;
@@ -106,7 +106,7 @@ Wake Meter::Session::CountPatched(std::size_t group, std::uint64_t stratum, micr
 
 void Meter::Session::Begin(std::size_t group, std::uint64_t stratum, bool continued) {
   if (pass_ && (pass_->group() != group || !pass_->HasRoom())) {
-    std::vector<Window> windows;
+    std::vector<ClosedWindow> windows;
     {
       const WindowEdge edge(meter_.gate_, meter_.interrupt_);
       windows = pass_->Close();
@@ -123,22 +123,25 @@ void Meter::Session::Begin(std::size_t group, std::uint64_t stratum, bool contin
 }
 
 // Ends the open window. Where it is the last of its pass: that too, and gives all of its windows.
-std::optional<std::vector<Window>> Meter::Session::End(bool is_last) {
+std::optional<std::vector<ClosedWindow>> Meter::Session::End(bool is_last) {
   const WindowEdge edge(meter_.gate_, meter_.interrupt_);
   pass_->End();
   if (!is_last && pass_->HasRoom()) return std::nullopt;
   return pass_->Close();
 }
 
-// Outside the edge: no capture waits for a disk.
-void Meter::Session::Deliver(const std::vector<Window>& windows) {
+// Outside the edge: no capture waits for a disk. Where a count is none at all, the session is not
+// to be trusted any more.
+void Meter::Session::Deliver(const std::vector<ClosedWindow>& windows) {
   if (meter_.interrupt_.abandoned()) return;  // what was read is of no context
   // Before the windows count as closed: whoever waits for a cut finds their counts there.
-  for (const Window& window : windows) {
-    meter_.sink_->OnWindow(window);
-    meter_.covered_until_us_ = window.end_us;
+  const cupti::CuptiError* broken = nullptr;
+  for (const ClosedWindow& closed : windows) {
+    meter_.Tell(closed);
+    if (closed.counted.inexact && !closed.counted.too_large) broken = &*closed.counted.inexact;
   }
   meter_.TellOfCapturesAtRisk();
+  if (broken != nullptr) throw CuptiError(*broken);
   pass_.reset();
 }
 
@@ -173,17 +176,12 @@ void Meter::CountAndRetry() {
   sink_->OnContext(counted_);  // the plan may never come: the device is known
   microseconds retry = settings_.first_retry;
   while (interrupt_.Pending() == Wake::kTimeout) {
-    const std::int64_t covered = covered_until_us_;
-    try {
-      CountUntilInterrupted();
-    } catch (const CuptiError& error) {
-      failure_ = error;
-    } catch (const std::exception& problem) {
-      failure_ = CuptiError("count", 0, problem.what(), {});
-    }
-    if (covered_until_us_ != covered) retry = settings_.first_retry;  // windows were counted
+    const std::uint64_t windows = windows_;
+    Attempt([this] { CountUntilInterrupted(); });
+    // Not where a window was only opened: what fails at each one's end must not be tried every
+    // time.
+    if (windows_ != windows) retry = settings_.first_retry;
     if (interrupt_.Pending() != Wake::kTimeout) break;
-    EndGap(journal::NowUs(), /*goes_on=*/true);
     if (interrupt_.WaitFor(retry) == Wake::kCut) interrupt_.WindowClosed();
     retry = std::min(retry * 2, settings_.longest_retry);
   }
@@ -195,11 +193,28 @@ void Meter::CountAndRetry() {
   sink_->OnEnd(end_us);
 }
 
+// What fails is a gap from now on, and the part of it that has passed is told.
+void Meter::Attempt(const std::function<void()>& act) {
+  try {
+    act();
+    return;
+  } catch (const CuptiError& error) {
+    failure_ = error;
+  } catch (const std::exception& problem) {
+    failure_ = CuptiError("count", 0, problem.what(), {});
+  }
+  EndGap(journal::NowUs(), /*goes_on=*/true);
+}
+
+// A failure's gap is told before the session ends: its window then counts as closed, and whoever
+// has waited for a cut finds there what was lost.
 void Meter::CountUntilInterrupted() {
   Prepare();
   Session session(this);
-  while (CountSlot(&session) == Wake::kTimeout) {
-  }
+  Attempt([&] {
+    while (CountSlot(&session) == Wake::kTimeout) {
+    }
+  });
 }
 
 // Everything is done again after a failure but the plan: what was refused may be granted now.
@@ -288,6 +303,18 @@ Wake Meter::CountFor(Session* session, std::size_t group, std::uint64_t stratum,
     const Wake wake = session->Count(group, stratum, left, continued);
     if (wake != Wake::kCut) return wake;
   }
+}
+
+// Only the window that has no exact counts is a gap, and not the others of its pass.
+void Meter::Tell(const ClosedWindow& closed) {
+  const Window& window = closed.window;
+  if (closed.counted.inexact) {
+    sink_->OnGap({window.begin_us, window.end_us, *closed.counted.inexact});
+  } else {
+    sink_->OnWindow(window);
+    ++windows_;
+  }
+  covered_until_us_ = window.end_us;
 }
 
 // Something that was refused and cost no window.

@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "cupti/counter_data.h"
 #include "cupti/error.h"
 
 namespace ftprof::cupti {
@@ -173,7 +172,7 @@ void GroupImages::Configure(const RangeProfiler& profiler, std::size_t most_rang
   profiler.Call(&TargetApi::range_set_config, &config, "cuptiRangeProfilerSetConfig");
 }
 
-std::vector<std::vector<std::uint64_t>> GroupImages::Counts(std::size_t ranges) const {
+std::vector<RangeCounts> GroupImages::Counts(std::size_t ranges) const {
   return CountsOf(*library_, host_, data_, metrics_, ranges);
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cupti/call_permit.h"
+#include "cupti/counter_data.h"
 #include "cupti/host_profiler.h"
 #include "cupti/library.h"
 
@@ -71,7 +72,7 @@ class GroupImages {
   void Configure(const RangeProfiler& profiler, std::size_t most_ranges);
   // The counts of the ranges that were decoded into the image, in the order of metrics(). Throws
   // CuptiError, as CountsOf does.
-  std::vector<std::vector<std::uint64_t>> Counts(std::size_t ranges) const;
+  std::vector<RangeCounts> Counts(std::size_t ranges) const;
 
  private:
   const Library* library_;
