@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "cupti/error.h"
+#include "cupti/process_calls.h"
 
 namespace ftprof::cupti {
 namespace {
@@ -34,6 +35,7 @@ SharedObject LoadOne(const std::string& folder, const char* name) {
 }
 
 Version QueryVersion(const SharedObject& library) {
+  CheckCallsAllowed();
   decltype(&NVPW_QueryVersionNumber) query = nullptr;
   NVPW_QueryVersionNumber_Params params{};
   params.structSize = NVPW_QueryVersionNumber_Params_STRUCT_SIZE;

@@ -6,6 +6,8 @@
 #include <exception>
 #include <utility>
 
+#include "cupti/process_calls.h"
+
 namespace ftprof::cupti {
 namespace {
 
@@ -91,7 +93,8 @@ Subscriber::Subscriber(const Library& library, Listener listener)
 }
 
 Subscriber::~Subscriber() {
-  if (handle_ != nullptr) (void)library_->target().unsubscribe(handle_);
+  if (handle_ == nullptr || CallsAreForbidden()) return;
+  (void)library_->target().unsubscribe(handle_);
 }
 
 Subscriber::Subscriber(Subscriber&& other) noexcept

@@ -4,6 +4,7 @@
 #include <exception>
 #include <utility>
 
+#include "cupti/process_calls.h"
 #include "journal/process_identity.h"
 
 namespace ftprof::inject {
@@ -381,6 +382,7 @@ void Watcher::Stop(const std::string& reason, milliseconds patience) noexcept {
   if (changed_.wait_until(lock, until, [this] { return done_; })) return;
   if (std::exchange(given_up_, true)) return;
   lock.unlock();
+  cupti::ForbidCalls();
   try {
     for (const Contexts::Shared& context : contexts_.All()) context->Abandon();
   } catch (const std::exception&) {  // no memory

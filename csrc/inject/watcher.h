@@ -39,7 +39,7 @@ class Watcher {
   // Returns at once. False where no thread could be had.
   bool Start() noexcept;
   // Closes all windows and the journal. Waits at most so long, then leaves the meters alone for
-  // good: CUPTI is not called any more by any of them.
+  // good: neither CUPTI nor the driver is called any more, by any thread of ours.
   void Stop(const std::string& reason, std::chrono::milliseconds patience) noexcept;
   // Closes the windows that are open, and opens the next. False where that took too long.
   bool Cut(std::chrono::milliseconds patience) noexcept;

@@ -690,6 +690,49 @@ def test_no_call_of_cupti_follows_an_exit_handler_that_gave_up(standins: Standin
     assert counted.lines[-1]["kind"] == "end"
 
 
+# Of CUPTI and of the driver, by the meter's thread and by the watcher's.
+HANGS = {
+    "cuptiGetVersion": 1,
+    "cuDeviceGetName": 1,
+    "cuDevicePrimaryCtxRetain": 2,  # the first is the program's own
+    "cuptiProfilerInitialize": 1,
+    "cuptiDeviceGetChipName": 1,
+    "cuptiProfilerHostInitialize": 1,
+    "cuptiProfilerGetCounterAvailability": 1,
+    "cuptiRangeProfilerEnable": 1,
+    "cuptiProfilerHostEvaluateToGpuValues": 2,
+    "cuptiRangeProfilerStop": 2,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", HANGS)
+def test_neither_cupti_nor_the_driver_is_called_after_an_exit_handler_that_gave_up(
+    standins: Standins, late: Path, call: str
+) -> None:
+    """Whatever our thread was doing when the process gave up waiting for it."""
+    hangs = {"call": call, "nth": HANGS[call], "us": 5_000_000, "threads": "others"}
+    slow = python("""
+        library = ctypes.CDLL(sys.argv[1])
+        library.at_exit.argtypes = [ctypes.c_char_p, ctypes.c_int]
+        library.at_exit(b"/dev/null", 6)  # runs last of all: our thread has time to go on
+        init()
+        retain()
+        work(0.6)
+    """)
+    counted = run(standins, {**SCRIPT, "trace": True, "delays": [hangs]}, [*slow, str(late)])
+    assert counted.code == 0
+    lines = [line for line in standins.trace() if "call" in line]
+    hung = max((line for line in lines if line["call"] == call), key=span)
+    assert span(hung) // 10**9 == 5
+    assert [line["call"] for line in lines if line["begin_ns"] >= hung["end_ns"]] == []
+    # The stand-in looks at the clock when the call returns, and takes it for one that began too late.
+    broken = standins.violations()
+    assert [rule for rule in broken if rule != f"{call} was called after the driver's exit handler"] == []
+    for path in (standins.work / "truth").glob("violations-*"):
+        path.unlink()
+
+
 def span(line: dict[str, Any]) -> int:
     return int(line.get("end_ns", 0) - line.get("begin_ns", 0))
 
