@@ -19,8 +19,10 @@ constexpr char kRemedy[] =
 
 SharedObject LoadOne(const std::string& folder, const char* name) {
   const std::string path = (fs::path(folder) / name).string();
-  if (!fs::exists(path)) {
-    throw CuptiError("load " + path, 0, "the file is missing beside libcupti", kRemedy);
+  std::error_code problem;
+  if (!fs::exists(path, problem)) {
+    const std::string why = problem ? " (" + problem.message() + ")" : "";
+    throw CuptiError("load " + path, 0, "the file is missing beside libcupti" + why, kRemedy);
   }
   SharedObject mapped = SharedObject::FindMapped(name);
   std::error_code ignored;

@@ -114,7 +114,7 @@ void Watcher::LookOnceMore() {
   for (const auto& [handle, begin_us] : TakeCreated()) {
     try {
       if (!IsPrimary(handle)) TellUncounted(kTooLate);
-    } catch (const CuptiError& error) {
+    } catch (const std::exception& error) {
       TellUncounted(error.what());
     }
   }
@@ -222,7 +222,7 @@ void Watcher::LookAtOthers() {
   for (const auto& [handle, begin_us] : TakeCreated()) {
     try {
       StartOther(handle, begin_us);
-    } catch (const CuptiError& error) {
+    } catch (const std::exception& error) {
       TellUncounted(error.what());
     }
   }
@@ -279,12 +279,14 @@ void Watcher::LoadLibrary() {
     libraries_used_();
   } catch (const CuptiError& error) {
     library_failure_ = error;
+  } catch (const std::exception& problem) {
+    library_failure_ = CuptiError("find CUPTI", 0, problem.what(), {});
   }
 }
 
 void Watcher::Subscribe() noexcept {
-  LoadLibrary();
   try {
+    LoadLibrary();
     if (!library_) throw CuptiError(*library_failure_);
     TakeSubscriber({[this](CUcontext handle) {
                       contexts_.Created(handle);
@@ -293,6 +295,8 @@ void Watcher::Subscribe() noexcept {
                     [this](CUcontext handle) { contexts_.AboutToGo(handle); }, nullptr, nullptr});
   } catch (const CuptiError& error) {
     subscribe_failure_ = error;
+  } catch (const std::exception& problem) {
+    subscribe_failure_ = CuptiError("cuptiSubscribe", 0, problem.what(), {});
   }
 }
 
