@@ -12,7 +12,7 @@
 #include "counters/cupti_chip.h"
 #include "counters/window_pass.h"
 #include "cupti/range_profiler.h"
-#include "journal/process_identity.h"
+#include "journal/clock.h"
 
 namespace ftprof::counters {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "journal/process_identity.h"
+#include "journal/clock.h"
 
 namespace ftprof::counters {
 namespace {

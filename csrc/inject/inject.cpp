@@ -12,6 +12,7 @@
 
 #include "inject/settings.h"
 #include "inject/watcher.h"
+#include "journal/clock.h"
 #include "journal/failure_file.h"
 #include "journal/process_identity.h"
 
@@ -56,6 +57,7 @@ void OpenGate(Watcher* watcher) {
 void Begin() {
   const std::optional<Settings> settings = SettingsFromEnvironment();
   if (!settings) return;
+  journal::TakeOverClock();
   journal::ProcessIdentity identity;
   std::string why;
   if (!journal::ReadProcessIdentity(&identity, &why)) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "counters/metric_catalogue.h"
+#include "journal/clock.h"
 
 namespace ftprof::inject {
 namespace {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "cupti/process_calls.h"
-#include "journal/process_identity.h"
+#include "journal/clock.h"
 
 namespace ftprof::inject {
 namespace {
