@@ -194,7 +194,7 @@ void ProcessJournal::End(const std::string& reason) noexcept {
   }
 }
 
-void ProcessJournal::EndBefore(const std::string& reason,
+void ProcessJournal::EndBefore(const std::string& reason, const char* why,
                                std::chrono::milliseconds patience) noexcept {
   try {
     std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
@@ -202,7 +202,7 @@ void ProcessJournal::EndBefore(const std::string& reason,
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
       (void)lock.try_lock();
     }
-    if (lock) WriteEnd(reason, "the program ended before its last window could be closed");
+    if (lock) WriteEnd(reason, why);
   } catch (const std::exception&) {  // no memory
   }
 }

@@ -29,6 +29,9 @@ constexpr milliseconds kPatienceForJournal{200};
 constexpr std::int64_t kLongBlindUs = 1'000'000;
 constexpr char kTooShort[] = "they came and went before they were seen";
 constexpr char kEnded[] = "the process ended before its context was seen";
+constexpr char kNotClosed[] = "the program ended before its last window could be closed";
+constexpr char kCaptureGoesOn[] =
+    "a stream capture that has not ended kept the last window from being closed";
 constexpr char kTooLate[] = "the process ended before they were seen";
 
 std::string VersionText(int driver_version) {
@@ -391,7 +394,7 @@ void Watcher::Stop(const std::string& reason, milliseconds patience) noexcept {
     for (const Contexts::Shared& context : contexts_.All()) context->Abandon();
   } catch (const std::exception&) {  // no memory
   }
-  journal_.EndBefore(reason, kPatienceForJournal);
+  journal_.EndBefore(reason, gate_.capturing() ? kCaptureGoesOn : kNotClosed, kPatienceForJournal);
 }
 
 bool Watcher::Cut(milliseconds patience) noexcept {

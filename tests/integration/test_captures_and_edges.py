@@ -34,7 +34,7 @@ CAPTURE = """
         return edge
     init()
     context = retain(0)
-    assert library().ftprof_inject_await_windows(60000) == 1
+    await_windows()
 """
 
 
@@ -78,4 +78,38 @@ def test_an_edge_that_lasts_too_long_is_held_up_by_a_capture(standins: Standins)
     script = {**SCRIPT, "delays": [{"call": "cuptiProfilerHostEvaluateToGpuValues", "nth": 1, "us": 6_000_000}]}
     counted = run(standins, script, slow, FTPROF_SLOT_US="2000,2000", FTPROF_CUDA_CORE="0", FTPROF_COUNTERS_SEED="5")
     assert (counted.out, counted.err, counted.code) == ("0\n", "", 0)
+    assert is_honest(counted.record, counted.truth())
+
+
+def test_a_capture_whose_stream_is_destroyed_is_over(standins: Standins) -> None:
+    """Nobody can end it any more: windows do not wait for that."""
+    destroys = python("""
+        init(), retain(0)
+        stream = ctypes.c_void_p()
+        ok(cu.cuStreamCreate(ctypes.byref(stream), 1))
+        await_windows()
+        ok(cu.cuStreamBeginCapture_v2(stream, 2))
+        print(library().ftprof_inject_capturing())
+        ok(cu.cuStreamDestroy_v2(stream))
+        print(library().ftprof_inject_capturing())
+        work(0.2)
+        print(library().ftprof_inject_cut(60000 if library().ftprof_inject_capturing() == 0 else 0))
+    """)
+    counted = run(standins, SCRIPT, destroys)
+    assert (counted.out, counted.err, counted.code) == ("1\n0\n1\n", "", 0)
+    assert counted.record["complete"], counted.reasons
+    assert is_honest(counted.record, counted.truth())
+
+
+def test_a_capture_that_nobody_ends_is_named(standins: Standins) -> None:
+    captures = python("""
+        init(), retain(0)
+        stream = ctypes.c_void_p()
+        ok(cu.cuStreamCreate(ctypes.byref(stream), 1))
+        await_windows()
+        ok(cu.cuStreamBeginCapture_v2(stream, 2))
+    """)
+    counted = run(standins, SCRIPT, captures)
+    assert (counted.err, counted.code) == ("", 0)
+    assert "a stream capture that has not ended kept the last window from being closed" in counted.reasons
     assert is_honest(counted.record, counted.truth())

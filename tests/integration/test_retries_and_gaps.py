@@ -66,7 +66,7 @@ def test_whoever_waits_for_a_cut_finds_the_gap_of_a_window_that_failed(standins:
             return open(glob.glob(os.environ["FTPROF_RUN_DIR"] + "/*-counters.journal")[0]).read()
         init(), retain(0)
         for _ in range(2):
-            assert library().ftprof_inject_await_windows(60000) == 1
+            await_windows()
             launch("gemm", 10)
             assert library().ftprof_inject_cut(60000) == 1
             lines = [json.loads(line) for line in journal().splitlines()]
