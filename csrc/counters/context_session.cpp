@@ -54,7 +54,7 @@ void ContextSession::EndProfiler() {
   if (!profiler_) return;
   try {
     profiler_->Disable();
-  } catch (const cupti::CuptiError&) {
+  } catch (const std::exception&) {
     profiler_.reset();
     KeepForEver(std::exchange(images_, std::make_unique<Images>()));
     throw;

@@ -1,5 +1,6 @@
 #include "cupti/range_profiler.h"
 
+#include <exception>
 #include <utility>
 
 #include "cupti/error.h"
@@ -90,7 +91,7 @@ RangeProfiler::RangeProfiler(const Library& library, CUcontext context, CallPerm
 RangeProfiler::~RangeProfiler() {
   try {
     Disable();
-  } catch (const CuptiError&) {
+  } catch (const std::exception&) {
     // Who wants to know calls it before.
   }
 }
@@ -187,7 +188,7 @@ CountedPass::CountedPass(const RangeProfiler& profiler) : profiler_(&profiler) {
 CountedPass::~CountedPass() {
   try {
     if (started_) End();
-  } catch (const CuptiError&) {
+  } catch (const std::exception&) {
     // The error that led here is told; the pass is ended as far as it can be.
   }
 }
@@ -228,7 +229,7 @@ CountedRange::CountedRange(const RangeProfiler& profiler, const std::string& nam
 CountedRange::~CountedRange() {
   try {
     if (pushed_) End();
-  } catch (const CuptiError&) {
+  } catch (const std::exception&) {
     // The error that led here is told.
   }
 }

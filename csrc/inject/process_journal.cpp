@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
 #include <thread>
 #include <utility>
 
@@ -146,10 +147,20 @@ void ProcessJournal::Window(int number, const counters::Window& window) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (ended_) return;
   known_[number].told_until_us = window.end_us;
-  (void)writer_.Append("counts", WindowLine(number, window));
+  // Known before it is written: a roll-up keeps what is known.
   windows_.push_back({number, window});
-  if (windows_.size() >= lines_before_rollup_) RollUp();
+  (void)writer_.Append("counts", WindowLine(number, window));
   has_windows_ = true;
+  if (windows_.size() >= lines_before_rollup_) TryToRollUp();
+}
+
+// Without memory for it the windows stay in the journal one by one.
+void ProcessJournal::TryToRollUp() {
+  try {
+    RollUp();
+  } catch (const std::bad_alloc&) {
+    lines_before_rollup_ *= 2;
+  }
 }
 
 void ProcessJournal::Gap(int number, const counters::Gap& gap) {
@@ -241,29 +252,30 @@ void ProcessJournal::RollUp() {
     lines_before_rollup_ *= 2;  // one stratum has all of them: wait for its end
     return;
   }
-  const std::map<int, counters::StratumSums> before = finished_;
-  JsonObject rollup = RollUpLine(finished);
+  std::map<int, counters::StratumSums> sums = finished_;
+  JsonObject rollup = RollUpLine(finished, &sums);
   std::vector<journal::JournalLine> after;
   after.reserve(open.size());
   for (const PlacedWindow& placed : open) {
     after.push_back({"counts", WindowLine(placed.context, placed.window)});
   }
   if (writer_.ReplaceFinished(kept_, std::move(rollup), after)) {
-    windows_ = std::move(open);
+    finished_.swap(sums);
+    windows_.swap(open);
   } else {
-    finished_ = before;         // the old journal stands, with its windows
-    lines_before_rollup_ *= 2;  // a full disk: not again with every window
+    lines_before_rollup_ *= 2;  // a full disk: the old journal stands. Not again with every window
   }
 }
 
-JsonObject ProcessJournal::RollUpLine(const std::vector<PlacedWindow>& finished) {
+JsonObject ProcessJournal::RollUpLine(const std::vector<PlacedWindow>& finished,
+                                      std::map<int, counters::StratumSums>* all) const {
   for (const PlacedWindow& placed : finished) {
     const counters::Group& group = known_.at(placed.context).groups.at(placed.window.group);
-    finished_[placed.context].Add(placed.window, counters::DenominatorOf(group));
+    (*all)[placed.context].Add(placed.window, counters::DenominatorOf(group));
   }
   JsonArray strata;
   std::int64_t first_us = finished.front().window.begin_us;
-  for (const auto& [context, sums] : finished_) {
+  for (const auto& [context, sums] : *all) {
     for (const auto& [number, stratum] : sums.strata()) {
       strata.Add(StratumLine(context, number, stratum));
       first_us = std::min(first_us, stratum.begin_us);

@@ -62,8 +62,11 @@ class ProcessJournal {
   void Keep(const char* kind, journal::JsonObject content);
   void WriteGap(int number, const counters::Gap& gap);
   void WriteEnd(const std::string& reason, const char* why_unended);
+  void TryToRollUp();
   void RollUp();
-  journal::JsonObject RollUpLine(const std::vector<PlacedWindow>& finished);
+  // finished is added to all, which it then tells.
+  journal::JsonObject RollUpLine(const std::vector<PlacedWindow>& finished,
+                                 std::map<int, counters::StratumSums>* all) const;
 
   std::mutex mutex_;
   journal::JsonObject header_;

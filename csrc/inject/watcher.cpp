@@ -175,8 +175,11 @@ void Watcher::Look(int ordinal, Device* device) {
     device->gone = false;
   }
   if (active) return StartPrimary(ordinal, device);
-  // A context may have come and gone while we were not told.
-  if (device->trouble && now_us - device->idle_us > kLongBlindUs) TellTrouble(ordinal, *device);
+  if (device->trouble) {
+    device->blind_us += now_us - device->idle_us;
+    device->blind_why = std::move(device->trouble);
+    if (device->blind_us > kLongBlindUs) TellBlindness(ordinal, device, now_us);
+  }
   device->trouble.reset();
   device->idle_us = now_us;
 }
@@ -345,23 +348,32 @@ void Watcher::TellTroubles() {
     BeginJournal();
     journal_.Uncounted("", driver_failure_->what());
   }
-  for (const auto& [ordinal, device] : devices_) {
+  for (auto& [ordinal, device] : devices_) {
+    TellBlindness(ordinal, &device, journal::NowUs());
     const bool ended = device.trouble && device.trouble->code() == CUDA_ERROR_DEINITIALIZED;
-    if (device.trouble && !ended) TellTrouble(ordinal, device);
+    if (device.trouble && !ended) TellTrouble(ordinal, device.idle_us, *device.trouble);
   }
 }
 
 // Whatever it did up to now is bounded by its peak, where that is known.
-void Watcher::TellTrouble(int ordinal, const Device& device) {
+void Watcher::TellTrouble(int ordinal, std::int64_t begin_us, const CuptiError& trouble) {
   BeginJournal();
   try {
     const cupti::DeviceInfo info = driver_->Describe(ordinal);
     MeteredContext unseen(nullptr, std::nullopt, &journal_);
-    unseen.BeginUncounted(info, device.idle_us, *device.trouble);
+    unseen.BeginUncounted(info, begin_us, trouble);
     unseen.End();
   } catch (const CuptiError&) {
-    journal_.Uncounted("cuda:" + std::to_string(ordinal), device.trouble->what());
+    journal_.Uncounted("cuda:" + std::to_string(ordinal), trouble.what());
   }
+}
+
+// As long as all of it was together.
+void Watcher::TellBlindness(int ordinal, Device* device, std::int64_t now_us) {
+  if (!device->blind_why) return;
+  TellTrouble(ordinal, now_us - device->blind_us, *device->blind_why);
+  device->blind_why.reset();
+  device->blind_us = 0;
 }
 
 // Until the next look is due; false once there is to be none.

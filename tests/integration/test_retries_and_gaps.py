@@ -78,3 +78,20 @@ def test_whoever_waits_for_a_cut_finds_the_gap_of_a_window_that_failed(standins:
     counted = run(standins, script, cut, FTPROF_SLOT_US="10000000,10000000", FTPROF_CUDA_CORE="0")
     assert (counted.code, counted.err) == (0, "")
     assert counted.out == "['counts']\n['counts', 'gap']\n"
+
+
+def test_a_moment_in_which_nobody_could_look_is_lost_time(standins: Standins) -> None:
+    """A context may have come and gone in it. It is bounded by the device's peak like any other gap."""
+    blind = {"call": "cuDevicePrimaryCtxGetState", "threads": "others", "after_us": 100_000, "times": 5, "code": 999}
+    works = python("""
+        init()
+        time.sleep(1)
+        retain(0)
+        work_until(lambda roles: roles["base"] > 0)
+    """)
+    counted = run(standins, {**SCRIPT, "failures": [blind]}, works)
+    assert (counted.code, counted.err) == (0, "")
+    assert "cuDevicePrimaryCtxGetState" in counted.reasons
+    lost = [gap for gap in gaps(counted) if gap["call"] == "cuDevicePrimaryCtxGetState"]
+    assert max(gap["end_us"] - gap["begin_us"] for gap in lost) > 10_000
+    assert is_honest(counted.record, counted.truth())
