@@ -223,9 +223,11 @@ def capturing() -> bool:
     """Whether a stream capture that was announced or heard of is under way."""
 
 def capture_begins() -> None:
-    """Returns when no window of patched code is open, at the latest after two seconds."""
+    """Returns when no window of patched code is open and CUPTI is not being called, at the latest after two minutes."""
 
 def capture_ends() -> None: ...
+def set_clock_zero(zero_us: int) -> None:
+    """Say what the time (microseconds since the epoch) was when the machine started. Only the first call counts."""
 
 class ScheduleSettings:
     """See csrc/counters/schedule.h; times in microseconds."""

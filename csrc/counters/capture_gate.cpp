@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
+
+#include "cupti/error.h"
 
 namespace ftprof::counters {
 namespace {
 
-constexpr std::chrono::seconds kPatience{2};
 constexpr std::chrono::milliseconds kPortion{20};
 
 }  // namespace
@@ -31,20 +33,34 @@ void CaptureGate::CaptureBegins() {
   std::unique_lock<std::mutex> lock(mutex_);
   ++captures_;
   for (Interrupt* meter : inside_) meter->Hurry();
-  left_.wait_for(lock, kPatience, [&] { return inside_.empty() && edges_ == 0; });
+  left_.wait_for(lock, patience_.for_edges, [&] { return inside_.empty() && edges_ == 0; });
+  ++captures_past_edges_;
+  if (!left_.wait_for(lock, patience_.for_calls, [&] { return inside_.empty() && calls_ == 0; })) {
+    ++captures_at_risk_;
+  }
 }
 
 void CaptureGate::CaptureEnds() {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (captures_ > 0) --captures_;
+  if (captures_past_edges_ > 0) --captures_past_edges_;
   left_.notify_all();
+}
+
+int CaptureGate::TakeCapturesAtRisk() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return std::exchange(captures_at_risk_, 0);
+}
+
+bool CaptureGate::IsInside(const Interrupt& meter) const {
+  return std::find(inside_.begin(), inside_.end(), &meter) != inside_.end();
 }
 
 // In portions: nobody tells the gate that a meter is abandoned, as at the process's end, which does
 // not wait for a capture for long. One whose window a capture waits for closes it at once.
 void CaptureGate::EnterEdge(const Interrupt& meter) {
   std::unique_lock<std::mutex> lock(mutex_);
-  const bool is_awaited = std::find(inside_.begin(), inside_.end(), &meter) != inside_.end();
+  const bool is_awaited = IsInside(meter);
   while (captures_ > 0 && !is_awaited && !meter.abandoned()) {
     left_.wait_for(lock, kPortion);
   }
@@ -54,6 +70,21 @@ void CaptureGate::EnterEdge(const Interrupt& meter) {
 void CaptureGate::LeaveEdge() {
   const std::lock_guard<std::mutex> lock(mutex_);
   --edges_;
+  left_.notify_all();
+}
+
+void CaptureGate::EnterCall(const Interrupt& meter) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const bool is_awaited = IsInside(meter);
+  while (captures_past_edges_ > 0 && !is_awaited && !meter.abandoned()) {
+    left_.wait_for(lock, kPortion);
+  }
+  ++calls_;
+}
+
+void CaptureGate::LeaveCall() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  --calls_;
   left_.notify_all();
 }
 
@@ -70,6 +101,17 @@ void CaptureGate::Leave(Interrupt* meter) {
   left_.notify_all();
 }
 
+void MeterCalls::Acquire() {
+  if (gate_ != nullptr) gate_->EnterCall(interrupt_);
+  if (!IsForbidden()) return;
+  Release();
+  throw cupti::CuptiError("count", 0, cupti::kForbidden, {});
+}
+
+void MeterCalls::Release() noexcept {
+  if (gate_ != nullptr) gate_->LeaveCall();
+}
+
 WindowEdge::WindowEdge(CaptureGate* gate, const Interrupt& interrupt) : gate_(gate) {
   if (gate_ != nullptr) gate_->EnterEdge(interrupt);
 }
@@ -83,8 +125,10 @@ PatchedWindow::PatchedWindow(CaptureGate* gate, Interrupt* interrupt)
   if (gate_ != nullptr && !gate_->TryEnter(interrupt_)) gate_ = nullptr;
 }
 
-PatchedWindow::~PatchedWindow() {
-  if (gate_ != nullptr) gate_->Leave(interrupt_);
+PatchedWindow::~PatchedWindow() { Leave(); }
+
+void PatchedWindow::Leave() {
+  if (CaptureGate* gate = std::exchange(gate_, nullptr)) gate->Leave(interrupt_);
 }
 
 }  // namespace ftprof::counters

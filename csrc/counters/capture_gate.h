@@ -1,11 +1,13 @@
 // Keeps stream captures apart from windows of patched code, and from the edges of all windows.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <vector>
 
 #include "counters/interrupt.h"
+#include "cupti/call_permit.h"
 
 namespace ftprof::counters {
 
@@ -14,19 +16,41 @@ namespace ftprof::counters {
 // no such window may begin.
 class CaptureGate {
  public:
+  // How long a capture waits. for_edges: for the edges under way to end as a whole. An edge may be
+  // long, with its waits for the GPU and for other meters: then it is held up before its next call,
+  // until the capture's end. for_calls: for the call that is under way, which cannot be held up,
+  // and spoils a capture (so may what it does last). It is over once the GPU has done what it was
+  // given, unless that waits for the very thread which captures: so the wait ends, before the
+  // limits of the libraries with which a program's processes wait for each other (NCCL, gloo, a
+  // TCP store: five minutes and more).
+  struct Patience {
+    std::chrono::milliseconds for_edges{2'000};
+    std::chrono::milliseconds for_calls{120'000};
+  };
+
+  CaptureGate() = default;
+  explicit CaptureGate(Patience patience) : patience_(patience) {}
+
   void CapturesAreAnnounced();
   bool announced() const;
   // Whether one is under way: until its end no window is opened or closed.
   bool capturing() const;
-  // Returns when no window of patched code is open and no edge under way, at the latest after two
-  // seconds.
+  // Returns when no window of patched code is open, and no edge is under way or each is held up
+  // before its next call.
   void CaptureBegins();
   void CaptureEnds();
+  // How many captures have begun since the last time it was asked though CUPTI was being called,
+  // for want of patience. They may be spoilt.
+  int TakeCapturesAtRisk();
 
   // Waits while a capture is under way, or until the meter is abandoned. CaptureBegins waits for
   // LeaveEdge.
   void EnterEdge(const Interrupt& meter);
   void LeaveEdge();
+  // The same for one call inside an edge: it waits only for captures that no longer wait for the
+  // edge.
+  void EnterCall(const Interrupt& meter);
+  void LeaveCall();
 
   // False where a capture is under way or captures are not announced. When one begins, the meter is
   // hurried to leave.
@@ -34,12 +58,33 @@ class CaptureGate {
   void Leave(Interrupt* meter);
 
  private:
+  bool IsInside(const Interrupt& meter) const;
+
+  const Patience patience_;
   mutable std::mutex mutex_;
   std::condition_variable left_;
   bool announced_ = false;
   int captures_ = 0;
+  int captures_past_edges_ = 0;  // those that wait for no edge any more
+  int captures_at_risk_ = 0;
   int edges_ = 0;
+  int calls_ = 0;
   std::vector<Interrupt*> inside_;
+};
+
+// A meter's calls on its context: none while a capture is under way, and none once it is abandoned.
+class MeterCalls final : public cupti::CallPermit {
+ public:
+  // The gate may be null: then nothing is waited for.
+  MeterCalls(CaptureGate* gate, const Interrupt& interrupt) : gate_(gate), interrupt_(interrupt) {}
+
+  void Acquire() override;
+  void Release() noexcept override;
+  bool IsForbidden() const noexcept override { return interrupt_.abandoned(); }
+
+ private:
+  CaptureGate* gate_;
+  const Interrupt& interrupt_;
 };
 
 // Calls of CUPTI at a window's edge: one of them spoils a capture that another thread has under way
@@ -66,6 +111,8 @@ class PatchedWindow {
   PatchedWindow& operator=(const PatchedWindow&) = delete;
 
   bool entered() const noexcept { return gate_ != nullptr; }
+  // Before its end: no code is patched any more.
+  void Leave();
 
  private:
   CaptureGate* gate_;

@@ -91,7 +91,7 @@ std::vector<std::uint64_t> ChosenWindows::End() {
     open_->range->End();
     open_->pass->End();
     open_->pass->Decode();
-    std::vector<std::uint64_t> counts = session_->CountsOf(open_->group, 1).front();
+    std::vector<std::uint64_t> counts = session_->CountsOf(open_->group, 1).front().Exact();
     open_.reset();
     return counts;
   } catch (const CuptiError&) {

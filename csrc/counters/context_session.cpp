@@ -31,14 +31,13 @@ std::vector<std::uint8_t> AvailabilityOf(const cupti::Library& library, CUcontex
 }
 
 ContextSession::ContextSession(const cupti::Library& library, CUcontext context, const Plan& plan,
-                               std::vector<std::uint8_t> availability,
-                               const std::atomic<bool>* forbidden)
+                               std::vector<std::uint8_t> availability, cupti::CallPermit* permit)
     : library_(library),
       plan_(plan),
       context_(context),
       availability_(std::move(availability)),
-      forbidden_(forbidden) {
-  profiler_.emplace(library_, context_, forbidden_);
+      permit_(permit) {
+  profiler_.emplace(library_, context_, permit_);
 }
 
 ContextSession::~ContextSession() {
@@ -55,7 +54,7 @@ void ContextSession::EndProfiler() {
   if (!profiler_) return;
   try {
     profiler_->Disable();
-  } catch (const cupti::CuptiError&) {
+  } catch (const std::exception&) {
     profiler_.reset();
     KeepForEver(std::exchange(images_, std::make_unique<Images>()));
     throw;
@@ -66,7 +65,7 @@ void ContextSession::EndProfiler() {
 const cupti::RangeProfiler& ContextSession::Configure(std::size_t group, std::size_t most_ranges) {
   if (configured_ && *configured_ != group) EndProfiler();
   cupti::GroupImages& images = ImagesOf(group);
-  if (!profiler_) profiler_.emplace(library_, context_, forbidden_);
+  if (!profiler_) profiler_.emplace(library_, context_, permit_);
   images.Configure(*profiler_, most_ranges);
   configured_ = group;
   return *profiler_;
@@ -81,8 +80,7 @@ cupti::GroupImages& ContextSession::ImagesOf(std::size_t group) {
       .first->second;
 }
 
-std::vector<std::vector<std::uint64_t>> ContextSession::CountsOf(std::size_t group,
-                                                                 std::size_t ranges) {
+std::vector<cupti::RangeCounts> ContextSession::CountsOf(std::size_t group, std::size_t ranges) {
   const cupti::GroupImages& images = ImagesOf(group);
   const std::lock_guard<std::mutex> lock(library_.host_mutex());
   return images.Counts(ranges);

@@ -1,7 +1,6 @@
 // The range profiler on one context, and what is kept of it between windows.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -27,8 +26,7 @@ class ContextSession {
  public:
   // As cupti::RangeProfiler takes it. The plan must outlive this object. Throws CuptiError.
   ContextSession(const cupti::Library& library, CUcontext context, const Plan& plan,
-                 std::vector<std::uint8_t> availability,
-                 const std::atomic<bool>* forbidden = nullptr);
+                 std::vector<std::uint8_t> availability, cupti::CallPermit* permit = nullptr);
   ~ContextSession();
   ContextSession(const ContextSession&) = delete;
   ContextSession& operator=(const ContextSession&) = delete;
@@ -37,7 +35,7 @@ class ContextSession {
   cupti::GroupImages& ImagesOf(std::size_t group);
   // The counts of the ranges that were decoded last, in the order of the group's metrics. Throws
   // CuptiError.
-  std::vector<std::vector<std::uint64_t>> CountsOf(std::size_t group, std::size_t ranges);
+  std::vector<cupti::RangeCounts> CountsOf(std::size_t group, std::size_t ranges);
   // Makes the next pass collect this group in at most so many ranges. A profiler that was enabled
   // for one group gives NaN for every other (seen on an H200 with CUPTI 13.0), so that each change
   // enables it anew. Throws CuptiError.
@@ -53,7 +51,7 @@ class ContextSession {
   const Plan& plan_;
   CUcontext context_;
   std::vector<std::uint8_t> availability_;
-  const std::atomic<bool>* forbidden_;
+  cupti::CallPermit* permit_;
   std::unique_ptr<Images> images_ = std::make_unique<Images>();  // must outlive the profiler
   std::optional<cupti::RangeProfiler> profiler_;
   std::optional<std::size_t> configured_;  // for which group it was enabled

@@ -12,7 +12,7 @@
 #include "counters/cupti_chip.h"
 #include "counters/window_pass.h"
 #include "cupti/range_profiler.h"
-#include "journal/process_identity.h"
+#include "journal/clock.h"
 
 namespace ftprof::counters {
 namespace {
@@ -57,7 +57,7 @@ class Meter::Session {
   explicit Session(Meter* meter) : meter_(*meter) {
     const WindowEdge edge(meter_.gate_, meter_.interrupt_);
     session_.emplace(meter_.library_, meter_.context_, meter_.counted_.plan, meter_.Availability(),
-                     &meter_.interrupt_.abandoned());
+                     &meter_.calls_);
   }
   ~Session() {
     const WindowEdge edge(meter_.gate_, meter_.interrupt_);
@@ -71,10 +71,14 @@ class Meter::Session {
   // One window of a group, as long as this or until interrupted. Says what ended it. The counts of
   // the base group's windows may be told later, together.
   Wake Count(std::size_t group, std::uint64_t stratum, microseconds length, bool continued = false);
+  // The same of patched code, which is left as soon as the window is closed.
+  Wake CountPatched(std::size_t group, std::uint64_t stratum, microseconds length,
+                    PatchedWindow* patched);
 
  private:
   void Begin(std::size_t group, std::uint64_t stratum, bool continued);
-  void ClosePass();
+  std::optional<std::vector<ClosedWindow>> End(bool is_last);
+  void Deliver(const std::vector<ClosedWindow>& windows);
 
   Meter& meter_;
   std::optional<ContextSession> session_;
@@ -85,28 +89,59 @@ Wake Meter::Session::Count(std::size_t group, std::uint64_t stratum, microsecond
                            bool continued) {
   Begin(group, stratum, continued);
   const Wake wake = meter_.interrupt_.WaitFor(length);
-  const WindowEdge edge(meter_.gate_, meter_.interrupt_);
-  pass_->End();
-  const bool goes_on = wake == Wake::kTimeout && group == meter_.base_group_ && pass_->HasRoom();
-  if (!goes_on) ClosePass();
+  const bool may_go_on = wake == Wake::kTimeout && group == meter_.base_group_;
+  if (const auto windows = End(/*is_last=*/!may_go_on)) Deliver(*windows);
+  return meter_.interrupt_.abandoned() ? Wake::kAbandon : wake;
+}
+
+Wake Meter::Session::CountPatched(std::size_t group, std::uint64_t stratum, microseconds length,
+                                  PatchedWindow* patched) {
+  Begin(group, stratum, /*continued=*/false);
+  const Wake wake = meter_.interrupt_.WaitFor(length);
+  const auto windows = End(/*is_last=*/true);
+  patched->Leave();
+  Deliver(*windows);
   return meter_.interrupt_.abandoned() ? Wake::kAbandon : wake;
 }
 
 void Meter::Session::Begin(std::size_t group, std::uint64_t stratum, bool continued) {
-  const WindowEdge edge(meter_.gate_, meter_.interrupt_);
-  if (pass_ && (pass_->group() != group || !pass_->HasRoom())) ClosePass();
-  if (!pass_) pass_.emplace(&*session_, group, &meter_.interrupt_);
-  meter_.EndGap(pass_->Begin(stratum, continued));
+  if (pass_ && (pass_->group() != group || !pass_->HasRoom())) {
+    std::vector<ClosedWindow> windows;
+    {
+      const WindowEdge edge(meter_.gate_, meter_.interrupt_);
+      windows = pass_->Close();
+    }
+    Deliver(windows);
+  }
+  std::int64_t begin_us = 0;
+  {
+    const WindowEdge edge(meter_.gate_, meter_.interrupt_);
+    if (!pass_) pass_.emplace(&*session_, group, &meter_.interrupt_);
+    begin_us = pass_->Begin(stratum, continued);
+  }
+  meter_.EndGap(begin_us);
 }
 
-void Meter::Session::ClosePass() {
-  const std::vector<Window> windows = pass_->Close();
+// Ends the open window. Where it is the last of its pass: that too, and gives all of its windows.
+std::optional<std::vector<ClosedWindow>> Meter::Session::End(bool is_last) {
+  const WindowEdge edge(meter_.gate_, meter_.interrupt_);
+  pass_->End();
+  if (!is_last && pass_->HasRoom()) return std::nullopt;
+  return pass_->Close();
+}
+
+// Outside the edge: no capture waits for a disk. Where a count is none at all, the session is not
+// to be trusted any more.
+void Meter::Session::Deliver(const std::vector<ClosedWindow>& windows) {
   if (meter_.interrupt_.abandoned()) return;  // what was read is of no context
   // Before the windows count as closed: whoever waits for a cut finds their counts there.
-  for (const Window& window : windows) {
-    meter_.sink_->OnWindow(window);
-    meter_.covered_until_us_ = window.end_us;
+  const cupti::CuptiError* broken = nullptr;
+  for (const ClosedWindow& closed : windows) {
+    meter_.Tell(closed);
+    if (closed.counted.inexact && !closed.counted.too_large) broken = &*closed.counted.inexact;
   }
+  meter_.TellOfCapturesAtRisk();
+  if (broken != nullptr) throw CuptiError(*broken);
   pass_.reset();
 }
 
@@ -117,7 +152,8 @@ Meter::Meter(const cupti::Library& library, const cupti::Driver& driver, CUconte
       context_(context),
       gate_(gate),
       sink_(sink),
-      settings_(std::move(settings)) {
+      settings_(std::move(settings)),
+      calls_(gate, interrupt_) {
   counted_.device = std::move(device);
   counted_.seed = settings_.seed;
   counted_.begin_us = settings_.begin_us != 0 ? settings_.begin_us : journal::NowUs();
@@ -140,17 +176,12 @@ void Meter::CountAndRetry() {
   sink_->OnContext(counted_);  // the plan may never come: the device is known
   microseconds retry = settings_.first_retry;
   while (interrupt_.Pending() == Wake::kTimeout) {
-    const std::int64_t covered = covered_until_us_;
-    try {
-      CountUntilInterrupted();
-    } catch (const CuptiError& error) {
-      failure_ = error;
-    } catch (const std::exception& problem) {
-      failure_ = CuptiError("count", 0, problem.what(), {});
-    }
-    if (covered_until_us_ != covered) retry = settings_.first_retry;  // windows were counted
+    const std::uint64_t windows = windows_;
+    Attempt([this] { CountUntilInterrupted(); });
+    // Not where a window was only opened: what fails at each one's end must not be tried every
+    // time.
+    if (windows_ != windows) retry = settings_.first_retry;
     if (interrupt_.Pending() != Wake::kTimeout) break;
-    EndGap(journal::NowUs(), /*goes_on=*/true);
     if (interrupt_.WaitFor(retry) == Wake::kCut) interrupt_.WindowClosed();
     retry = std::min(retry * 2, settings_.longest_retry);
   }
@@ -162,11 +193,28 @@ void Meter::CountAndRetry() {
   sink_->OnEnd(end_us);
 }
 
+// What fails is a gap from now on, and the part of it that has passed is told.
+void Meter::Attempt(const std::function<void()>& act) {
+  try {
+    act();
+    return;
+  } catch (const CuptiError& error) {
+    failure_ = error;
+  } catch (const std::exception& problem) {
+    failure_ = CuptiError("count", 0, problem.what(), {});
+  }
+  EndGap(journal::NowUs(), /*goes_on=*/true);
+}
+
+// A failure's gap is told before the session ends: its window then counts as closed, and whoever
+// has waited for a cut finds there what was lost.
 void Meter::CountUntilInterrupted() {
   Prepare();
   Session session(this);
-  while (CountSlot(&session) == Wake::kTimeout) {
-  }
+  Attempt([&] {
+    while (CountSlot(&session) == Wake::kTimeout) {
+    }
+  });
 }
 
 // Everything is done again after a failure but the plan: what was refused may be granted now.
@@ -212,6 +260,7 @@ void Meter::CheckWanted() const {
 std::vector<std::uint8_t> Meter::Availability() {
   try {
     CheckWanted();
+    const cupti::PermittedCall permitted(&calls_);
     return AvailabilityOf(library_, context_, counted_.device.uuid);
   } catch (const CuptiError& error) {
     CheckWanted();
@@ -223,7 +272,7 @@ std::vector<std::uint8_t> Meter::Availability() {
 Wake Meter::CountSlot(Session* session) {
   const Slot slot = schedule_->Next();
   const bool patched = counted_.plan.groups.at(slot.group).role == Role::kCudaCore;
-  const PatchedWindow window(patched ? gate_ : nullptr, &interrupt_);
+  PatchedWindow window(patched ? gate_ : nullptr, &interrupt_);
   std::size_t group = patched && !window.entered() ? base_group_ : slot.group;
   if (group != base_group_ && unusable_.count(group) == 0) {
     try {
@@ -236,7 +285,8 @@ Wake Meter::CountSlot(Session* session) {
   if (unusable_.count(group) != 0) group = base_group_;
   if (window.entered()) {
     // What cuts it may be a capture that waits: the rest of the slot is not patched.
-    const Wake wake = session->Count(group, slot.stratum, microseconds(slot.length_us));
+    const Wake wake =
+        session->CountPatched(group, slot.stratum, microseconds(slot.length_us), &window);
     return wake == Wake::kCut ? Wake::kTimeout : wake;
   }
   return CountFor(session, group, slot.stratum, microseconds(slot.length_us));
@@ -255,10 +305,29 @@ Wake Meter::CountFor(Session* session, std::size_t group, std::uint64_t stratum,
   }
 }
 
+// Only the window that has no exact counts is a gap, and not the others of its pass.
+void Meter::Tell(const ClosedWindow& closed) {
+  const Window& window = closed.window;
+  if (closed.counted.inexact) {
+    sink_->OnGap({window.begin_us, window.end_us, *closed.counted.inexact});
+  } else {
+    sink_->OnWindow(window);
+    ++windows_;
+  }
+  covered_until_us_ = window.end_us;
+}
+
 // Something that was refused and cost no window.
 void Meter::Say(const CuptiError& error) {
   const std::int64_t now = journal::NowUs();
   sink_->OnGap({now, now, error});
+}
+
+void Meter::TellOfCapturesAtRisk() {
+  if (gate_ == nullptr || gate_->TakeCapturesAtRisk() == 0) return;
+  Say(CuptiError("cuStreamBeginCapture", 0,
+                 "a stream capture began while CUPTI was still reading the counters: it may fail",
+                 "synchronise before a capture"));
 }
 
 void Meter::EndGap(std::int64_t end_us, bool goes_on) {

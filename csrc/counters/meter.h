@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -34,6 +35,8 @@ struct Gap {
   std::int64_t end_us = 0;
   cupti::CuptiError error;
 };
+
+struct ClosedWindow;
 
 // Where a meter's results go. Called from the meter's own thread; may not throw.
 class MeterSink {
@@ -80,15 +83,18 @@ class Meter {
   class Session;
 
   void CountAndRetry();
+  void Attempt(const std::function<void()>& act);
   void CountUntilInterrupted();
   void Prepare();
   void MakeSchedule();
   void CheckWanted() const;
   std::vector<std::uint8_t> Availability();
+  void Tell(const ClosedWindow& closed);
   void Say(const cupti::CuptiError& error);
   Wake CountSlot(Session* session);
   Wake CountFor(Session* session, std::size_t group, std::uint64_t stratum,
                 std::chrono::microseconds length);
+  void TellOfCapturesAtRisk();
   void EndGap(std::int64_t end_us, bool goes_on = false);
 
   const cupti::Library& library_;
@@ -98,11 +104,13 @@ class Meter {
   MeterSink* sink_;
   MeterSettings settings_;
   Interrupt interrupt_;
+  MeterCalls calls_;
   CountedContext counted_;
   std::size_t base_group_ = 0;
   std::set<std::size_t> unusable_;      // groups that this device does not take, after all
   std::unique_ptr<Schedule> schedule_;  // made with the plan, and kept over failures
   std::int64_t covered_until_us_;
+  std::uint64_t windows_ = 0;                 // that were counted
   std::optional<cupti::CuptiError> failure_;  // why nobody has counted since covered_until_us_
 };
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "journal/process_identity.h"
+#include "journal/clock.h"
 
 namespace ftprof::counters {
 namespace {
@@ -46,12 +46,17 @@ void WindowPass::End() {
   windows_.back().end_us = std::max(windows_.back().begin_us, journal::NowUs());
 }
 
-std::vector<Window> WindowPass::Close() {
+std::vector<ClosedWindow> WindowPass::Close() {
   pass_.End();
   pass_.Decode();
-  std::vector<std::vector<std::uint64_t>> counts = session_.CountsOf(group_, windows_.size());
-  for (std::size_t i = 0; i < windows_.size(); ++i) windows_[i].counts = std::move(counts[i]);
-  return std::move(windows_);
+  std::vector<cupti::RangeCounts> counted = session_.CountsOf(group_, windows_.size());
+  std::vector<ClosedWindow> closed;
+  for (std::size_t i = 0; i < windows_.size(); ++i) {
+    windows_[i].counts = counted[i].counts;
+    closed.push_back({std::move(windows_[i]), std::move(counted[i])});
+  }
+  windows_.clear();
+  return closed;
 }
 
 }  // namespace ftprof::counters

@@ -16,6 +16,12 @@
 
 namespace ftprof::counters {
 
+// A window whose counts were read. Where they are not exact it has none.
+struct ClosedWindow {
+  Window window;
+  cupti::RangeCounts counted;
+};
+
 // Between two windows of a pass lie a pop and a push: a millisecond, in which nothing is lost. To
 // begin a pass takes twenty times that, and the program goes on meanwhile, uncounted (both seen on
 // an H200, docs/evidence). But no count of a pass can be read before its end.
@@ -35,8 +41,8 @@ class WindowPass {
   // Opens a window, for a slot or for more of it, and says since when.
   std::int64_t Begin(std::uint64_t stratum, bool continued);
   void End();
-  // After the last window's end: all of them, with their counts.
-  std::vector<Window> Close();
+  // After the last window's end: all of them, each with its counts.
+  std::vector<ClosedWindow> Close();
 
  private:
   ContextSession& session_;

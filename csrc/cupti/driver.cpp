@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "cupti/error.h"
+#include "cupti/process_calls.h"
 #include "cupti/shared_object.h"
 
 namespace ftprof::cupti {
@@ -34,6 +35,13 @@ std::string UuidText(const CUuuid& uuid) {
 
 }  // namespace
 
+template <typename... Parameters, typename... Arguments>
+void Driver::Call(const char* name, CUresult (*function)(Parameters...),
+                  Arguments... arguments) const {
+  CheckCallsAllowed();
+  Check(function(arguments...), name);
+}
+
 Driver Driver::FromMapped() {
   SharedObject library = SharedObject::FindMapped("libcuda.so.1");
   if (!library) throw CuptiError("find libcuda.so.1", 0, "this process has not mapped it", {});
@@ -63,32 +71,32 @@ Driver Driver::Start() {
   if (!library) throw CuptiError("load libcuda.so.1", 0, reason, {});
   library.KeepMapped();
   Driver driver = FromMapped();
-  driver.Check(driver.init_(0), "cuInit");
+  driver.Call("cuInit", driver.init_, 0);
   return driver;
 }
 
 int Driver::Version() const {
   int version = 0;
-  Check(driver_get_version_(&version), "cuDriverGetVersion");
+  Call("cuDriverGetVersion", driver_get_version_, &version);
   return version;
 }
 
 int Driver::DeviceCount() const {
   int count = 0;
-  Check(device_get_count_(&count), "cuDeviceGetCount");
+  Call("cuDeviceGetCount", device_get_count_, &count);
   return count;
 }
 
 DeviceInfo Driver::Describe(int ordinal) const {
   CUdevice device = 0;
-  Check(device_get_(&device, ordinal), "cuDeviceGet");
+  Call("cuDeviceGet", device_get_, &device, ordinal);
   char name[256] = "";
-  Check(device_get_name_(name, static_cast<int>(sizeof name), device), "cuDeviceGetName");
+  Call("cuDeviceGetName", device_get_name_, name, static_cast<int>(sizeof name), device);
   CUuuid uuid{};
-  Check(device_get_uuid_(&uuid, device), "cuDeviceGetUuid");
+  Call("cuDeviceGetUuid", device_get_uuid_, &uuid, device);
   const auto attribute = [&](CUdevice_attribute which) {
     int value = 0;
-    Check(device_get_attribute_(&value, which, device), "cuDeviceGetAttribute");
+    Call("cuDeviceGetAttribute", device_get_attribute_, &value, which, device);
     return value;
   };
   DeviceInfo info;
@@ -104,45 +112,47 @@ DeviceInfo Driver::Describe(int ordinal) const {
 
 bool Driver::PrimaryContextIsActive(int ordinal) const {
   CUdevice device = 0;
-  Check(device_get_(&device, ordinal), "cuDeviceGet");
+  Call("cuDeviceGet", device_get_, &device, ordinal);
   unsigned int flags = 0;
   int active = 0;
-  Check(primary_get_state_(device, &flags, &active), "cuDevicePrimaryCtxGetState");
+  Call("cuDevicePrimaryCtxGetState", primary_get_state_, device, &flags, &active);
   return active != 0;
 }
 
 CUcontext Driver::RetainPrimaryContext(int ordinal) const {
   CUdevice device = 0;
-  Check(device_get_(&device, ordinal), "cuDeviceGet");
+  Call("cuDeviceGet", device_get_, &device, ordinal);
   CUcontext context = nullptr;
-  Check(primary_retain_(&context, device), "cuDevicePrimaryCtxRetain");
+  Call("cuDevicePrimaryCtxRetain", primary_retain_, &context, device);
   return context;
 }
 
 void Driver::ReleasePrimaryContext(int ordinal) const noexcept {
   CUdevice device = 0;
+  if (CallsAreForbidden()) return;
   if (device_get_(&device, ordinal) == CUDA_SUCCESS) (void)primary_release_(device);
 }
 
 void Driver::MakeCurrent(CUcontext context) const {
-  Check(set_current_(context), "cuCtxSetCurrent");
+  Call("cuCtxSetCurrent", set_current_, context);
 }
 
 CUdevice Driver::CurrentDevice() const {
   CUdevice device = 0;
-  Check(context_get_device_(&device), "cuCtxGetDevice");
+  Call("cuCtxGetDevice", context_get_device_, &device);
   return device;
 }
 
 void Driver::RelaxCaptureMode() const {
   CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
-  Check(exchange_capture_mode_(&mode), "cuThreadExchangeStreamCaptureMode");
+  Call("cuThreadExchangeStreamCaptureMode", exchange_capture_mode_, &mode);
 }
 
 void Driver::Check(CUresult result, const char* call) const {
   if (result == CUDA_SUCCESS) return;
   const char* name = nullptr;
-  const bool named = get_error_name_(result, &name) == CUDA_SUCCESS && name != nullptr;
+  const bool named =
+      !CallsAreForbidden() && get_error_name_(result, &name) == CUDA_SUCCESS && name != nullptr;
   throw CuptiError(call, static_cast<int>(result), named ? name : "CUDA_ERROR", {});
 }
 

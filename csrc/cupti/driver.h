@@ -19,7 +19,8 @@ struct DeviceInfo {
   int clock_khz = 0;  // the highest that the driver gives
 };
 
-// Every call throws CuptiError with the driver's own name for what went wrong.
+// Every call throws CuptiError with the driver's own name for what went wrong, and where calls are
+// forbidden (cupti/process_calls.h).
 class Driver {
  public:
   // Throws where no libcuda is mapped: a process without one has no GPU work to count.
@@ -41,6 +42,8 @@ class Driver {
 
  private:
   Driver() = default;
+  template <typename... Parameters, typename... Arguments>
+  void Call(const char* name, CUresult (*function)(Parameters...), Arguments... arguments) const;
   void Check(CUresult result, const char* call) const;
 
   decltype(&cuInit) init_ = nullptr;

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "cupti/process_calls.h"
+
 namespace ftprof::cupti {
 namespace {
 
@@ -35,7 +37,7 @@ HostProfiler::HostProfiler(const Library& library, const std::string& chip,
 }
 
 HostProfiler::~HostProfiler() {
-  if (object_ == nullptr) return;
+  if (object_ == nullptr || CallsAreForbidden()) return;
   CUpti_Profiler_Host_Deinitialize_Params params{};
   params.structSize = CUpti_Profiler_Host_Deinitialize_Params_STRUCT_SIZE;
   params.pHostObject = object_;

@@ -8,6 +8,7 @@
 
 #include "cupti/error.h"
 #include "cupti/perfworks.h"
+#include "cupti/process_calls.h"
 #include "cupti/shared_object.h"
 #include "cupti/version.h"
 
@@ -119,6 +120,7 @@ TargetApi ResolveTarget(const SharedObject& cupti) {
 std::uint32_t QueryApiVersion(const SharedObject& cupti) {
   decltype(&cuptiGetVersion) get_version = nullptr;
   Resolve(cupti, "cuptiGetVersion", &get_version);
+  CheckCallsAllowed();
   std::uint32_t api_version = 0;
   const CUptiResult result = get_version(&api_version);
   if (result != CUPTI_SUCCESS) {
@@ -164,7 +166,13 @@ std::string WarningFor(const Version& release) {
 Library::Library(Api api, TargetApi target, LibraryInfo info)
     : api_(api), target_(target), info_(std::move(info)) {}
 
+const Api& Library::api() const {
+  CheckCallsAllowed();
+  return api_;
+}
+
 const TargetApi& Library::target() const {
+  CheckCallsAllowed();
   if (target_.missing != nullptr) {
     throw CuptiError(
         "load " + info_.path, 0, std::string("it has no ") + target_.missing,
@@ -174,6 +182,7 @@ const TargetApi& Library::target() const {
 }
 
 Library Library::LoadFile(const std::string& path, const std::string& origin) {
+  CheckCallsAllowed();
   Perfworks perfworks = LoadPerfworks(fs::path(path).parent_path().string());
   CheckDriver(perfworks.version, path);
   std::string error;
@@ -230,7 +239,9 @@ void Library::Check(CUptiResult result, const char* call, const std::string& abo
   if (result == CUPTI_SUCCESS) return;
   const char* text = nullptr;
   std::string name = "CUPTI_ERROR";
-  if (api_.get_result_string(result, &text) == CUPTI_SUCCESS && text != nullptr) name = text;
+  const bool may_ask = !CallsAreForbidden();
+  if (may_ask && api_.get_result_string(result, &text) == CUPTI_SUCCESS && text != nullptr)
+    name = text;
   if (!about.empty()) name += " (" + about + ")";
   throw CuptiError(call, result, name, {});
 }

@@ -36,9 +36,10 @@ class Library {
   // Throws CuptiError, in one line that says what was found where and what to do.
   static Library Load(const std::vector<SearchRoot>& roots);
 
-  const Api& api() const noexcept { return api_; }
+  // Throws CuptiError where calls are forbidden (cupti/process_calls.h).
+  const Api& api() const;
   const LibraryInfo& info() const noexcept { return info_; }
-  // Throws CuptiError where this CUPTI is too old to count.
+  // The same, and where this CUPTI is too old to count.
   const TargetApi& target() const;
 
   // CUPTI's host API is called by one thread at a time; whoever has several holds this while

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "cupti/error.h"
+#include "cupti/process_calls.h"
 
 namespace ftprof::cupti {
 namespace {
@@ -18,8 +19,10 @@ constexpr char kRemedy[] =
 
 SharedObject LoadOne(const std::string& folder, const char* name) {
   const std::string path = (fs::path(folder) / name).string();
-  if (!fs::exists(path)) {
-    throw CuptiError("load " + path, 0, "the file is missing beside libcupti", kRemedy);
+  std::error_code problem;
+  if (!fs::exists(path, problem)) {
+    const std::string why = problem ? " (" + problem.message() + ")" : "";
+    throw CuptiError("load " + path, 0, "the file is missing beside libcupti" + why, kRemedy);
   }
   SharedObject mapped = SharedObject::FindMapped(name);
   std::error_code ignored;
@@ -34,6 +37,7 @@ SharedObject LoadOne(const std::string& folder, const char* name) {
 }
 
 Version QueryVersion(const SharedObject& library) {
+  CheckCallsAllowed();
   decltype(&NVPW_QueryVersionNumber) query = nullptr;
   NVPW_QueryVersionNumber_Params params{};
   params.structSize = NVPW_QueryVersionNumber_Params_STRUCT_SIZE;

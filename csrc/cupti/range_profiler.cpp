@@ -1,8 +1,8 @@
 #include "cupti/range_profiler.h"
 
+#include <exception>
 #include <utility>
 
-#include "cupti/counter_data.h"
 #include "cupti/error.h"
 
 namespace ftprof::cupti {
@@ -79,20 +79,19 @@ std::vector<std::uint8_t> CounterAvailability(const Library& library, CUcontext 
   return image;
 }
 
-RangeProfiler::RangeProfiler(const Library& library, CUcontext context,
-                             const std::atomic<bool>* forbidden)
-    : library_(&library), forbidden_(forbidden) {
+RangeProfiler::RangeProfiler(const Library& library, CUcontext context, CallPermit* permit)
+    : library_(&library), permit_(permit) {
   auto params =
       Sized<CUpti_RangeProfiler_Enable_Params>(CUpti_RangeProfiler_Enable_Params_STRUCT_SIZE);
   params.ctx = context;
-  Check(target().range_enable(&params), "cuptiRangeProfilerEnable");
+  Call(&TargetApi::range_enable, &params, "cuptiRangeProfilerEnable");
   object_ = params.pRangeProfilerObject;
 }
 
 RangeProfiler::~RangeProfiler() {
   try {
     Disable();
-  } catch (const CuptiError&) {
+  } catch (const std::exception&) {
     // Who wants to know calls it before.
   }
 }
@@ -102,33 +101,24 @@ void RangeProfiler::Disable() {
   auto params =
       Sized<CUpti_RangeProfiler_Disable_Params>(CUpti_RangeProfiler_Disable_Params_STRUCT_SIZE);
   params.pRangeProfilerObject = std::exchange(object_, nullptr);
-  Check(target().range_disable(&params), "cuptiRangeProfilerDisable");
-}
-
-const TargetApi& RangeProfiler::target() const {
-  CheckAllowed();
-  return library_->target();
+  Call(&TargetApi::range_disable, &params, "cuptiRangeProfilerDisable");
 }
 
 void RangeProfiler::Check(CUptiResult result, const char* call) const {
   if (result == CUPTI_SUCCESS) return;
-  CheckAllowed();  // to ask for the error's name is a call, too
+  // To ask for the error's name is a call, too.
+  if (permit_ != nullptr && permit_->IsForbidden()) throw CuptiError("count", 0, kForbidden, {});
   library_->Check(result, call);
-}
-
-void RangeProfiler::CheckAllowed() const {
-  if (!IsForbidden()) return;
-  throw CuptiError("count", 0, "the context has gone, or the process is ending", {});
 }
 
 RangeProfiler::RangeProfiler(RangeProfiler&& other) noexcept
     : library_(other.library_),
-      forbidden_(other.forbidden_),
+      permit_(other.permit_),
       object_(std::exchange(other.object_, nullptr)) {}
 
 RangeProfiler& RangeProfiler::operator=(RangeProfiler&& other) noexcept {
   std::swap(library_, other.library_);
-  std::swap(forbidden_, other.forbidden_);
+  std::swap(permit_, other.permit_);
   std::swap(object_, other.object_);
   return *this;
 }
@@ -156,16 +146,16 @@ void GroupImages::Configure(const RangeProfiler& profiler, std::size_t most_rang
   size.numMetrics = names.size();
   size.maxNumOfRanges = most_ranges;
   size.maxNumRangeTreeNodes = static_cast<std::uint32_t>(most_ranges);
-  profiler.Check(profiler.target().range_get_counter_data_size(&size),
-                 "cuptiRangeProfilerGetCounterDataSize");
+  profiler.Call(&TargetApi::range_get_counter_data_size, &size,
+                "cuptiRangeProfilerGetCounterDataSize");
   data_.resize(size.counterDataSize);
   auto image = Sized<CUpti_RangeProfiler_CounterDataImage_Initialize_Params>(
       CUpti_RangeProfiler_CounterDataImage_Initialize_Params_STRUCT_SIZE);
   image.pRangeProfilerObject = profiler.get();
   image.counterDataSize = data_.size();
   image.pCounterData = data_.data();
-  profiler.Check(profiler.target().range_initialize_image(&image),
-                 "cuptiRangeProfilerCounterDataImageInitialize");
+  profiler.Call(&TargetApi::range_initialize_image, &image,
+                "cuptiRangeProfilerCounterDataImageInitialize");
   auto config =
       Sized<CUpti_RangeProfiler_SetConfig_Params>(CUpti_RangeProfiler_SetConfig_Params_STRUCT_SIZE);
   config.pRangeProfilerObject = profiler.get();
@@ -180,10 +170,10 @@ void GroupImages::Configure(const RangeProfiler& profiler, std::size_t most_rang
   config.minNestingLevel = 1;
   config.passIndex = 0;
   config.targetNestingLevel = 1;
-  profiler.Check(profiler.target().range_set_config(&config), "cuptiRangeProfilerSetConfig");
+  profiler.Call(&TargetApi::range_set_config, &config, "cuptiRangeProfilerSetConfig");
 }
 
-std::vector<std::vector<std::uint64_t>> GroupImages::Counts(std::size_t ranges) const {
+std::vector<RangeCounts> GroupImages::Counts(std::size_t ranges) const {
   return CountsOf(*library_, host_, data_, metrics_, ranges);
 }
 
@@ -191,14 +181,14 @@ CountedPass::CountedPass(const RangeProfiler& profiler) : profiler_(&profiler) {
   auto params =
       Sized<CUpti_RangeProfiler_Start_Params>(CUpti_RangeProfiler_Start_Params_STRUCT_SIZE);
   params.pRangeProfilerObject = profiler.get();
-  profiler.Check(profiler.target().range_start(&params), "cuptiRangeProfilerStart");
+  profiler.Call(&TargetApi::range_start, &params, "cuptiRangeProfilerStart");
   started_ = true;
 }
 
 CountedPass::~CountedPass() {
   try {
     if (started_) End();
-  } catch (const CuptiError&) {
+  } catch (const std::exception&) {
     // The error that led here is told; the pass is ended as far as it can be.
   }
 }
@@ -208,7 +198,7 @@ void CountedPass::End() {
   auto params = Sized<CUpti_RangeProfiler_Stop_Params>(CUpti_RangeProfiler_Stop_Params_STRUCT_SIZE);
   params.pRangeProfilerObject = profiler_->get();
   constexpr char kCall[] = "cuptiRangeProfilerStop";
-  profiler_->Check(profiler_->target().range_stop(&params), kCall);
+  profiler_->Call(&TargetApi::range_stop, &params, kCall);
   if (params.isAllPassSubmitted != 1) {
     throw CuptiError(kCall, 0, "not all passes were submitted", {});
   }
@@ -219,7 +209,7 @@ void CountedPass::Decode() {
       CUpti_RangeProfiler_DecodeData_Params_STRUCT_SIZE);
   params.pRangeProfilerObject = profiler_->get();
   constexpr char kCall[] = "cuptiRangeProfilerDecodeData";
-  profiler_->Check(profiler_->target().range_decode(&params), kCall);
+  profiler_->Call(&TargetApi::range_decode, &params, kCall);
   if (params.numOfRangeDropped != 0) {
     throw CuptiError(kCall, 0, std::to_string(params.numOfRangeDropped) + " ranges were dropped",
                      {});
@@ -232,14 +222,14 @@ CountedRange::CountedRange(const RangeProfiler& profiler, const std::string& nam
       Sized<CUpti_RangeProfiler_PushRange_Params>(CUpti_RangeProfiler_PushRange_Params_STRUCT_SIZE);
   params.pRangeProfilerObject = profiler.get();
   params.pRangeName = name.c_str();
-  profiler.Check(profiler.target().range_push(&params), "cuptiRangeProfilerPushRange");
+  profiler.Call(&TargetApi::range_push, &params, "cuptiRangeProfilerPushRange");
   pushed_ = true;
 }
 
 CountedRange::~CountedRange() {
   try {
     if (pushed_) End();
-  } catch (const CuptiError&) {
+  } catch (const std::exception&) {
     // The error that led here is told.
   }
 }
@@ -249,7 +239,7 @@ void CountedRange::End() {
   auto params =
       Sized<CUpti_RangeProfiler_PopRange_Params>(CUpti_RangeProfiler_PopRange_Params_STRUCT_SIZE);
   params.pRangeProfilerObject = profiler_->get();
-  profiler_->Check(profiler_->target().range_pop(&params), "cuptiRangeProfilerPopRange");
+  profiler_->Call(&TargetApi::range_pop, &params, "cuptiRangeProfilerPopRange");
 }
 
 }  // namespace ftprof::cupti

@@ -2,12 +2,13 @@
 // serialisation.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "cupti/call_permit.h"
+#include "cupti/counter_data.h"
 #include "cupti/host_profiler.h"
 #include "cupti/library.h"
 
@@ -24,11 +25,9 @@ std::vector<std::uint8_t> CounterAvailability(const Library& library, CUcontext 
 // The range profiler enabled on a context, disabled with this object. One at a time for a context.
 class RangeProfiler {
  public:
-  // forbidden may be null. It must outlive this object, and is set by any thread once CUPTI may be
-  // called no more: the context has gone, or the process has given up waiting for us. From then on
-  // everything that would call it throws, and nothing is ended.
-  RangeProfiler(const Library& library, CUcontext context,
-                const std::atomic<bool>* forbidden = nullptr);
+  // permit may be null. It must outlive this object, and is asked before each call. Once it forbids
+  // them everything that would call CUPTI throws, and nothing is ended.
+  RangeProfiler(const Library& library, CUcontext context, CallPermit* permit = nullptr);
   ~RangeProfiler();
   RangeProfiler(RangeProfiler&& other) noexcept;
   RangeProfiler& operator=(RangeProfiler&& other) noexcept;
@@ -41,17 +40,19 @@ class RangeProfiler {
 
   const Library& library() const noexcept { return *library_; }
   CUpti_RangeProfiler_Object* get() const noexcept { return object_; }
-  bool IsForbidden() const noexcept { return forbidden_ != nullptr && forbidden_->load(); }
-  // Throws CuptiError where CUPTI may be called no more.
-  const TargetApi& target() const;
-  // The same, and where result is no success.
-  void Check(CUptiResult result, const char* call) const;
+  // One of the range profiler's calls, named for who reads of its failure. Throws CuptiError where
+  // it does not succeed, and where CUPTI may be called no more.
+  template <typename Params>
+  void Call(CUptiResult (*TargetApi::*function)(Params*), Params* params, const char* name) const {
+    const PermittedCall permitted(permit_);
+    Check((library_->target().*function)(params), name);
+  }
 
  private:
-  void CheckAllowed() const;
+  void Check(CUptiResult result, const char* call) const;
 
   const Library* library_;
-  const std::atomic<bool>* forbidden_;
+  CallPermit* permit_;
   CUpti_RangeProfiler_Object* object_ = nullptr;
 };
 
@@ -71,7 +72,7 @@ class GroupImages {
   void Configure(const RangeProfiler& profiler, std::size_t most_ranges);
   // The counts of the ranges that were decoded into the image, in the order of metrics(). Throws
   // CuptiError, as CountsOf does.
-  std::vector<std::vector<std::uint64_t>> Counts(std::size_t ranges) const;
+  std::vector<RangeCounts> Counts(std::size_t ranges) const;
 
  private:
   const Library* library_;

@@ -4,7 +4,11 @@
 
 #include <algorithm>
 #include <exception>
+#include <mutex>
+#include <set>
 #include <utility>
+
+#include "cupti/process_calls.h"
 
 namespace ftprof::cupti {
 namespace {
@@ -20,6 +24,11 @@ constexpr CUpti_CallbackId kCaptureBegins[] = {
 constexpr CUpti_CallbackId kCaptureEnds[] = {
     CUPTI_DRIVER_TRACE_CBID_cuStreamEndCapture,
     CUPTI_DRIVER_TRACE_CBID_cuStreamEndCapture_ptsz,
+};
+
+constexpr CUpti_CallbackId kStreamGoes[] = {
+    CUPTI_DRIVER_TRACE_CBID_cuStreamDestroy,
+    CUPTI_DRIVER_TRACE_CBID_cuStreamDestroy_v2,
 };
 
 // After these answers of cuStreamEndCapture there is no less capturing than before.
@@ -44,46 +53,82 @@ void HearOfContext(const Subscriber::Listener& listener, CUpti_CallbackId callba
   if (callback == CUPTI_CBID_RESOURCE_CONTEXT_DESTROY_STARTING) listener.about_to_go(context);
 }
 
-// A capture is announced before it begins, and is over once its end has returned.
-void HearOfCapture(const Subscriber::Listener& listener, CUpti_CallbackId callback,
-                   const CUpti_CallbackData& call) {
+// The stream is the first parameter of every call that is heard of (generated_cuda_meta.h).
+CUstream StreamOf(const CUpti_CallbackData& call) {
+  return call.functionParams == nullptr ? nullptr
+                                        : *static_cast<const CUstream*>(call.functionParams);
+}
+
+// The streams on which a capture has begun.
+class Capturing {
+ public:
+  void Add(CUstream stream) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    streams_.insert(stream);
+  }
+  bool Remove(CUstream stream) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return streams_.erase(stream) != 0;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<CUstream> streams_;
+};
+
+// A capture is announced before it begins, and is over once its end has returned, or when its
+// stream has gone: nobody can end it after that.
+void HearOfCapture(const Subscriber::Listener& listener, Capturing* capturing,
+                   CUpti_CallbackId callback, const CUpti_CallbackData& call) {
   const bool enters = call.callbackSite == CUPTI_API_ENTER;
   const auto* answer = static_cast<const CUresult*>(call.functionReturnValue);
   const CUresult result = enters || answer == nullptr ? CUDA_SUCCESS : *answer;
   if (Holds(kCaptureBegins, callback)) {
-    if (enters) listener.capture_begins();
-    if (result != CUDA_SUCCESS) listener.capture_ends();
+    if (enters) return listener.capture_begins();
+    if (result != CUDA_SUCCESS) return listener.capture_ends();
+    capturing->Add(StreamOf(call));
   } else if (Holds(kCaptureEnds, callback) && !enters && !Holds(kNotEnded, result)) {
+    (void)capturing->Remove(StreamOf(call));
     listener.capture_ends();
+  } else if (Holds(kStreamGoes, callback) && !enters && result == CUDA_SUCCESS) {
+    if (capturing->Remove(StreamOf(call))) listener.capture_ends();
   }
 }
 
-void CUPTIAPI Hear(void* user_data, CUpti_CallbackDomain domain, CUpti_CallbackId callback,
-                   const void* data) {
-  const auto& listener = *static_cast<const Subscriber::Listener*>(user_data);
+}  // namespace
+
+struct Subscriber::Hearing {
+  Listener listener;
+  Capturing capturing;
+};
+
+void CUPTIAPI Subscriber::Hear(void* user_data, CUpti_CallbackDomain domain,
+                               CUpti_CallbackId callback, const void* data) {
+  auto& hearing = *static_cast<Hearing*>(user_data);
   try {
     if (domain == CUPTI_CB_DOMAIN_RESOURCE) {
-      HearOfContext(listener, callback, static_cast<const CUpti_ResourceData*>(data)->context);
+      HearOfContext(hearing.listener, callback,
+                    static_cast<const CUpti_ResourceData*>(data)->context);
     } else if (domain == CUPTI_CB_DOMAIN_DRIVER_API) {
-      HearOfCapture(listener, callback, *static_cast<const CUpti_CallbackData*>(data));
+      HearOfCapture(hearing.listener, &hearing.capturing, callback,
+                    *static_cast<const CUpti_CallbackData*>(data));
     }
   } catch (const std::exception&) {
     // No memory, in the midst of the application's call: what was to be heard is missed.
   }
 }
 
-}  // namespace
-
 Subscriber::Subscriber(const Library& library, Listener listener)
-    : library_(&library), listener_(std::make_unique<Listener>(std::move(listener))) {
-  library.Check(library.target().subscribe(&handle_, &Hear, listener_.get()), "cuptiSubscribe");
+    : library_(&library), hearing_(new Hearing{std::move(listener), {}}) {
+  library.Check(library.target().subscribe(&handle_, &Hear, hearing_.get()), "cuptiSubscribe");
   try {
-    if (listener_->created) {
+    if (hearing_->listener.created) {
       Enable(CUPTI_CB_DOMAIN_RESOURCE, CUPTI_CBID_RESOURCE_CONTEXT_CREATED);
       Enable(CUPTI_CB_DOMAIN_RESOURCE, CUPTI_CBID_RESOURCE_CONTEXT_DESTROY_STARTING);
     }
     for (const CUpti_CallbackId call : kCaptureBegins) Enable(CUPTI_CB_DOMAIN_DRIVER_API, call);
     for (const CUpti_CallbackId call : kCaptureEnds) Enable(CUPTI_CB_DOMAIN_DRIVER_API, call);
+    for (const CUpti_CallbackId call : kStreamGoes) Enable(CUPTI_CB_DOMAIN_DRIVER_API, call);
   } catch (...) {
     (void)library.target().unsubscribe(handle_);
     throw;
@@ -91,17 +136,18 @@ Subscriber::Subscriber(const Library& library, Listener listener)
 }
 
 Subscriber::~Subscriber() {
-  if (handle_ != nullptr) (void)library_->target().unsubscribe(handle_);
+  if (handle_ == nullptr || CallsAreForbidden()) return;
+  (void)library_->target().unsubscribe(handle_);
 }
 
 Subscriber::Subscriber(Subscriber&& other) noexcept
     : library_(other.library_),
-      listener_(std::move(other.listener_)),
+      hearing_(std::move(other.hearing_)),
       handle_(std::exchange(other.handle_, nullptr)) {}
 
 Subscriber& Subscriber::operator=(Subscriber&& other) noexcept {
   std::swap(library_, other.library_);
-  std::swap(listener_, other.listener_);
+  std::swap(hearing_, other.hearing_);
   std::swap(handle_, other.handle_);
   return *this;
 }

@@ -33,10 +33,13 @@ class Subscriber {
   Subscriber& operator=(const Subscriber&) = delete;
 
  private:
+  struct Hearing;
+  static void CUPTIAPI Hear(void* user_data, CUpti_CallbackDomain domain, CUpti_CallbackId callback,
+                            const void* data);
   void Enable(CUpti_CallbackDomain domain, CUpti_CallbackId callback);
 
   const Library* library_;
-  std::unique_ptr<Listener> listener_;  // where it is must not change: CUPTI has the address
+  std::unique_ptr<Hearing> hearing_;  // where it is must not change: CUPTI has the address
   CUpti_SubscriberHandle handle_ = nullptr;
 };
 

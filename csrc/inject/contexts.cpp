@@ -4,7 +4,7 @@
 #include <optional>
 #include <utility>
 
-#include "journal/process_identity.h"
+#include "journal/clock.h"
 
 namespace ftprof::inject {
 namespace {

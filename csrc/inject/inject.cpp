@@ -12,6 +12,7 @@
 
 #include "inject/settings.h"
 #include "inject/watcher.h"
+#include "journal/clock.h"
 #include "journal/failure_file.h"
 #include "journal/process_identity.h"
 
@@ -23,6 +24,11 @@ constexpr std::chrono::seconds kPatienceAtExit{2};
 // Never destroyed: threads may use it until the process's very end.
 std::atomic<Watcher*> g_watcher{nullptr};
 std::atomic<pid_t> g_process{0};
+// In this memory and not in the environment, so that it holds for the program that said it: one
+// that replaces it (exec) has the same environment and process number, but not its hook. A forked
+// child has both.
+std::atomic<bool> g_captures_announced{false};
+std::atomic<bool> g_begun{false};  // the driver has called us
 
 // Null in a child that was made behind pthread_atfork's back (clone), too: its parent's threads may
 // have held the locks.
@@ -44,15 +50,14 @@ void ForgetInChild() {
   if (watcher != nullptr) watcher->ForgetInChild();
 }
 
-// By the hook in this Python process, whose own number it writes: a child inherits the variable.
-bool CapturesAreAnnounced() {
-  const char* by = std::getenv("FTPROF_CAPTURES_ANNOUNCED");
-  return by != nullptr && std::to_string(getpid()) == by;
+void OpenGate(Watcher* watcher) {
+  if (g_captures_announced) watcher->capture_gate().CapturesAreAnnounced();
 }
 
 void Begin() {
   const std::optional<Settings> settings = SettingsFromEnvironment();
   if (!settings) return;
+  journal::TakeOverClock();
   journal::ProcessIdentity identity;
   std::string why;
   if (!journal::ReadProcessIdentity(&identity, &why)) {
@@ -61,7 +66,7 @@ void Begin() {
     return;
   }
   auto* watcher = new Watcher(*settings, identity, &StopAtExit);
-  if (CapturesAreAnnounced()) watcher->capture_gate().CapturesAreAnnounced();
+  OpenGate(watcher);
   if (settings->subscribe) watcher->Subscribe();
   if (!watcher->Start()) {
     journal::FailureFile(settings->run_directory)
@@ -70,6 +75,7 @@ void Begin() {
   }
   g_process = getpid();
   g_watcher = watcher;
+  OpenGate(watcher);  // another thread may just have said it
   StopAtExit();
   pthread_atfork(nullptr, nullptr, ForgetInChild);
 }
@@ -81,8 +87,7 @@ extern "C" {
 
 // Always 1, which is success: whatever goes wrong here is no reason to trouble the application.
 __attribute__((visibility("default"))) int InitializeInjection() {
-  static std::atomic<bool> begun{false};
-  if (begun.exchange(true)) return 1;
+  if (ftprof::inject::g_begun.exchange(true)) return 1;
   try {
     ftprof::inject::Begin();
   } catch (const std::exception&) {
@@ -98,8 +103,10 @@ __attribute__((visibility("default"))) void ftprof_inject_end(const char* reason
   ftprof::inject::Stop(reason != nullptr ? reason : "ended");
 }
 
-// 1 once every open window has been closed and its counts are in the journal.
+// 1 once every open window has been closed and its counts are in the journal. Before the driver has
+// begun there is none.
 __attribute__((visibility("default"))) int ftprof_inject_cut(int patience_ms) {
+  if (!ftprof::inject::g_begun) return 1;
   ftprof::inject::Watcher* watcher = ftprof::inject::TheWatcher();
   return watcher != nullptr && watcher->Cut(std::chrono::milliseconds(patience_ms)) ? 1 : 0;
 }
@@ -115,6 +122,14 @@ __attribute__((visibility("default"))) int ftprof_inject_await_windows(int patie
 __attribute__((visibility("default"))) int ftprof_inject_capturing() {
   ftprof::inject::Watcher* watcher = ftprof::inject::TheWatcher();
   return watcher != nullptr && watcher->capture_gate().capturing() ? 1 : 0;
+}
+
+// Every stream capture of this program will be told with the two functions below. Before the driver
+// has begun, too: whoever says it may load this library himself.
+__attribute__((visibility("default"))) void ftprof_inject_captures_are_announced() {
+  ftprof::inject::g_captures_announced = true;
+  if (ftprof::inject::Watcher* watcher = ftprof::inject::TheWatcher())
+    ftprof::inject::OpenGate(watcher);
 }
 
 __attribute__((visibility("default"))) void ftprof_inject_capture_begins() {

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "cupti/error.h"
-#include "journal/process_identity.h"
+#include "journal/clock.h"
 
 namespace ftprof::inject {
 

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
 #include <thread>
 #include <utility>
 
 #include "counters/metric_catalogue.h"
+#include "journal/clock.h"
 
 namespace ftprof::inject {
 namespace {
@@ -148,10 +150,20 @@ void ProcessJournal::Window(int number, const counters::Window& window) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (ended_) return;
   known_[number].told_until_us = window.end_us;
-  (void)writer_.Append("counts", WindowLine(number, window));
+  // Known before it is written: a roll-up keeps what is known.
   windows_.push_back({number, window});
-  if (windows_.size() >= lines_before_rollup_) RollUp();
+  (void)writer_.Append("counts", WindowLine(number, window));
   has_windows_ = true;
+  if (windows_.size() >= lines_before_rollup_) TryToRollUp();
+}
+
+// Without memory for it the windows stay in the journal one by one.
+void ProcessJournal::TryToRollUp() {
+  try {
+    RollUp();
+  } catch (const std::bad_alloc&) {
+    lines_before_rollup_ *= 2;
+  }
 }
 
 void ProcessJournal::Gap(int number, const counters::Gap& gap) {
@@ -196,7 +208,7 @@ void ProcessJournal::End(const std::string& reason) noexcept {
   }
 }
 
-void ProcessJournal::EndBefore(const std::string& reason,
+void ProcessJournal::EndBefore(const std::string& reason, const char* why,
                                std::chrono::milliseconds patience) noexcept {
   try {
     std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
@@ -204,7 +216,7 @@ void ProcessJournal::EndBefore(const std::string& reason,
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
       (void)lock.try_lock();
     }
-    if (lock) WriteEnd(reason, "the program ended before its last window could be closed");
+    if (lock) WriteEnd(reason, why);
   } catch (const std::exception&) {  // no memory
   }
 }
@@ -243,29 +255,30 @@ void ProcessJournal::RollUp() {
     lines_before_rollup_ *= 2;  // one stratum has all of them: wait for its end
     return;
   }
-  const std::map<int, counters::StratumSums> before = finished_;
-  JsonObject rollup = RollUpLine(finished);
+  std::map<int, counters::StratumSums> sums = finished_;
+  JsonObject rollup = RollUpLine(finished, &sums);
   std::vector<journal::JournalLine> after;
   after.reserve(open.size());
   for (const PlacedWindow& placed : open) {
     after.push_back({"counts", WindowLine(placed.context, placed.window)});
   }
   if (writer_.ReplaceFinished(kept_, std::move(rollup), after)) {
-    windows_ = std::move(open);
+    finished_.swap(sums);
+    windows_.swap(open);
   } else {
-    finished_ = before;         // the old journal stands, with its windows
-    lines_before_rollup_ *= 2;  // a full disk: not again with every window
+    lines_before_rollup_ *= 2;  // a full disk: the old journal stands. Not again with every window
   }
 }
 
-JsonObject ProcessJournal::RollUpLine(const std::vector<PlacedWindow>& finished) {
+JsonObject ProcessJournal::RollUpLine(const std::vector<PlacedWindow>& finished,
+                                      std::map<int, counters::StratumSums>* all) const {
   for (const PlacedWindow& placed : finished) {
     const counters::Group& group = known_.at(placed.context).groups.at(placed.window.group);
-    finished_[placed.context].Add(placed.window, counters::DenominatorOf(group));
+    (*all)[placed.context].Add(placed.window, counters::DenominatorOf(group));
   }
   JsonArray strata;
   std::int64_t first_us = finished.front().window.begin_us;
-  for (const auto& [context, sums] : finished_) {
+  for (const auto& [context, sums] : *all) {
     for (const auto& [number, stratum] : sums.strata()) {
       strata.Add(StratumLine(context, number, stratum));
       first_us = std::min(first_us, stratum.begin_us);

@@ -41,8 +41,10 @@ class ProcessJournal {
   void End(const std::string& reason) noexcept;
   bool HasWindows() const noexcept { return has_windows_; }
   // The same where the process ends before its meters did: what they come to say after it is not
-  // written. Without effect where the journal itself is stuck for longer than this.
-  void EndBefore(const std::string& reason, std::chrono::milliseconds patience) noexcept;
+  // written. why says what kept them. Without effect where the journal itself is stuck for longer
+  // than this.
+  void EndBefore(const std::string& reason, const char* why,
+                 std::chrono::milliseconds patience) noexcept;
 
   void ForgetInChild() noexcept { writer_.ForgetInChild(); }
 
@@ -60,8 +62,11 @@ class ProcessJournal {
   void Keep(const char* kind, journal::JsonObject content);
   void WriteGap(int number, const counters::Gap& gap);
   void WriteEnd(const std::string& reason, const char* why_unended);
+  void TryToRollUp();
   void RollUp();
-  journal::JsonObject RollUpLine(const std::vector<PlacedWindow>& finished);
+  // finished is added to all, which it then tells.
+  journal::JsonObject RollUpLine(const std::vector<PlacedWindow>& finished,
+                                 std::map<int, counters::StratumSums>* all) const;
 
   std::mutex mutex_;
   journal::JsonObject header_;

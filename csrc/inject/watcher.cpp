@@ -4,7 +4,8 @@
 #include <exception>
 #include <utility>
 
-#include "journal/process_identity.h"
+#include "cupti/process_calls.h"
+#include "journal/clock.h"
 
 namespace ftprof::inject {
 namespace {
@@ -28,6 +29,9 @@ constexpr milliseconds kPatienceForJournal{200};
 constexpr std::int64_t kLongBlindUs = 1'000'000;
 constexpr char kTooShort[] = "they came and went before they were seen";
 constexpr char kEnded[] = "the process ended before its context was seen";
+constexpr char kNotClosed[] = "the program ended before its last window could be closed";
+constexpr char kCaptureGoesOn[] =
+    "a stream capture that has not ended kept the last window from being closed";
 constexpr char kTooLate[] = "the process ended before they were seen";
 
 std::string VersionText(int driver_version) {
@@ -113,7 +117,7 @@ void Watcher::LookOnceMore() {
   for (const auto& [handle, begin_us] : TakeCreated()) {
     try {
       if (!IsPrimary(handle)) TellUncounted(kTooLate);
-    } catch (const CuptiError& error) {
+    } catch (const std::exception& error) {
       TellUncounted(error.what());
     }
   }
@@ -171,8 +175,11 @@ void Watcher::Look(int ordinal, Device* device) {
     device->gone = false;
   }
   if (active) return StartPrimary(ordinal, device);
-  // A context may have come and gone while we were not told.
-  if (device->trouble && now_us - device->idle_us > kLongBlindUs) TellTrouble(ordinal, *device);
+  if (device->trouble) {
+    device->blind_us += now_us - device->idle_us;
+    device->blind_why = std::move(device->trouble);
+    if (device->blind_us > kLongBlindUs) TellBlindness(ordinal, device, now_us);
+  }
   device->trouble.reset();
   device->idle_us = now_us;
 }
@@ -221,7 +228,7 @@ void Watcher::LookAtOthers() {
   for (const auto& [handle, begin_us] : TakeCreated()) {
     try {
       StartOther(handle, begin_us);
-    } catch (const CuptiError& error) {
+    } catch (const std::exception& error) {
       TellUncounted(error.what());
     }
   }
@@ -278,12 +285,14 @@ void Watcher::LoadLibrary() {
     libraries_used_();
   } catch (const CuptiError& error) {
     library_failure_ = error;
+  } catch (const std::exception& problem) {
+    library_failure_ = CuptiError("find CUPTI", 0, problem.what(), {});
   }
 }
 
 void Watcher::Subscribe() noexcept {
-  LoadLibrary();
   try {
+    LoadLibrary();
     if (!library_) throw CuptiError(*library_failure_);
     TakeSubscriber({[this](CUcontext handle) {
                       contexts_.Created(handle);
@@ -292,6 +301,8 @@ void Watcher::Subscribe() noexcept {
                     [this](CUcontext handle) { contexts_.AboutToGo(handle); }, nullptr, nullptr});
   } catch (const CuptiError& error) {
     subscribe_failure_ = error;
+  } catch (const std::exception& problem) {
+    subscribe_failure_ = CuptiError("cuptiSubscribe", 0, problem.what(), {});
   }
 }
 
@@ -337,23 +348,32 @@ void Watcher::TellTroubles() {
     BeginJournal();
     journal_.Uncounted("", driver_failure_->what());
   }
-  for (const auto& [ordinal, device] : devices_) {
+  for (auto& [ordinal, device] : devices_) {
+    TellBlindness(ordinal, &device, journal::NowUs());
     const bool ended = device.trouble && device.trouble->code() == CUDA_ERROR_DEINITIALIZED;
-    if (device.trouble && !ended) TellTrouble(ordinal, device);
+    if (device.trouble && !ended) TellTrouble(ordinal, device.idle_us, *device.trouble);
   }
 }
 
 // Whatever it did up to now is bounded by its peak, where that is known.
-void Watcher::TellTrouble(int ordinal, const Device& device) {
+void Watcher::TellTrouble(int ordinal, std::int64_t begin_us, const CuptiError& trouble) {
   BeginJournal();
   try {
     const cupti::DeviceInfo info = driver_->Describe(ordinal);
     MeteredContext unseen(nullptr, std::nullopt, &journal_);
-    unseen.BeginUncounted(info, device.idle_us, *device.trouble);
+    unseen.BeginUncounted(info, begin_us, trouble);
     unseen.End();
   } catch (const CuptiError&) {
-    journal_.Uncounted("cuda:" + std::to_string(ordinal), device.trouble->what());
+    journal_.Uncounted("cuda:" + std::to_string(ordinal), trouble.what());
   }
+}
+
+// As long as all of it was together.
+void Watcher::TellBlindness(int ordinal, Device* device, std::int64_t now_us) {
+  if (!device->blind_why) return;
+  TellTrouble(ordinal, now_us - device->blind_us, *device->blind_why);
+  device->blind_why.reset();
+  device->blind_us = 0;
 }
 
 // Until the next look is due; false once there is to be none.
@@ -381,11 +401,12 @@ void Watcher::Stop(const std::string& reason, milliseconds patience) noexcept {
   if (changed_.wait_until(lock, until, [this] { return done_; })) return;
   if (std::exchange(given_up_, true)) return;
   lock.unlock();
+  cupti::ForbidCalls();
   try {
     for (const Contexts::Shared& context : contexts_.All()) context->Abandon();
   } catch (const std::exception&) {  // no memory
   }
-  journal_.EndBefore(reason, kPatienceForJournal);
+  journal_.EndBefore(reason, gate_.capturing() ? kCaptureGoesOn : kNotClosed, kPatienceForJournal);
 }
 
 bool Watcher::Cut(milliseconds patience) noexcept {

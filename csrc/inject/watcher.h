@@ -39,7 +39,7 @@ class Watcher {
   // Returns at once. False where no thread could be had.
   bool Start() noexcept;
   // Closes all windows and the journal. Waits at most so long, then leaves the meters alone for
-  // good: CUPTI is not called any more by any of them.
+  // good: neither CUPTI nor the driver is called any more, by any thread of ours.
   void Stop(const std::string& reason, std::chrono::milliseconds patience) noexcept;
   // Closes the windows that are open, and opens the next. False where that took too long.
   bool Cut(std::chrono::milliseconds patience) noexcept;
@@ -58,6 +58,10 @@ class Watcher {
     bool gone = false;         // what is counted was destroyed, and its meter has not yet ended
     std::int64_t idle_us = 0;  // when it was last seen to have no active one
     std::optional<cupti::CuptiError> trouble;
+    // The time of troubles that are over, in which a context may have come and gone, and the last
+    // of them: until the journal is told, which is not done for each of a moment.
+    std::int64_t blind_us = 0;
+    std::optional<cupti::CuptiError> blind_why;
     std::string said;  // the last trouble that the journal has been told
     int failures = 0;  // in a row
     std::chrono::steady_clock::time_point next_look;
@@ -85,7 +89,8 @@ class Watcher {
   void EndMeters();
   void LookOnceMore();
   void TellTroubles();
-  void TellTrouble(int ordinal, const Device& device);
+  void TellTrouble(int ordinal, std::int64_t begin_us, const cupti::CuptiError& trouble);
+  void TellBlindness(int ordinal, Device* device, std::int64_t now_us);
   bool Sleep();
   void WakeUp();
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "journal/clock.h"
 #include "journal/undisturbed.h"
 
 namespace ftprof::journal {

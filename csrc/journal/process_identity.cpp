@@ -7,7 +7,6 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
-#include <ctime>
 #include <optional>
 
 #include "journal/undisturbed.h"
@@ -185,10 +184,11 @@ std::string JournalName(const ProcessIdentity& identity, std::string_view suffix
   return Sanitized(name.append(suffix) + ".journal");
 }
 
-std::int64_t NowUs() noexcept {
-  timespec now;
-  if (clock_gettime(CLOCK_REALTIME, &now) != 0) return 0;
-  return std::int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1'000;
+std::string BootId() {
+  const Undisturbed undisturbed;
+  std::string boot;
+  return ReadShort("/proc/sys/kernel/random/boot_id", &boot) ? std::string(Stripped(boot))
+                                                             : std::string();
 }
 
 }  // namespace ftprof::journal

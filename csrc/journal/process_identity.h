@@ -33,7 +33,7 @@ std::string JournalName(const ProcessIdentity& identity, std::string_view suffix
 // The start time in the text of /proc/PID/stat, where the program's name may hold anything.
 bool StartTicksOf(std::string_view stat, std::uint64_t* ticks);
 
-// Microseconds since the epoch.
-std::int64_t NowUs() noexcept;
+// What tells one start of the machine from every other. Empty where the system hides it.
+std::string BootId();
 
 }  // namespace ftprof::journal

@@ -14,6 +14,7 @@
 #include "counters/own_thread.h"
 #include "cupti/driver.h"
 #include "cupti/error.h"
+#include "cupti/process_calls.h"
 #include "cupti/subscriber.h"
 
 namespace ftprof {
@@ -146,7 +147,7 @@ class MeterLife {
   bool IsActive() const {
     try {
       return driver_.PrimaryContextIsActive(device_);
-    } catch (const cupti::CuptiError&) {
+    } catch (const std::exception&) {  // this is a thread's own function
       return false;
     }
   }
@@ -214,7 +215,9 @@ class Process {
     const auto until = steady_clock::now() + kPatienceAtExit;
     for (const auto& life : living) {
       const auto left = std::chrono::duration_cast<microseconds>(until - steady_clock::now());
-      if (!life->Ended(std::max(left, microseconds::zero()))) life->GiveUp();
+      if (life->Ended(std::max(left, microseconds::zero()))) continue;
+      cupti::ForbidCalls();
+      life->GiveUp();
     }
   }
 

@@ -16,6 +16,7 @@
 #include "counters/metric_catalogue.h"
 #include "cupti/driver.h"
 #include "cupti/error.h"
+#include "journal/clock.h"
 #include "journal/json_line.h"
 #include "python/context_meter.h"
 #include "python/cuda_contexts.h"
@@ -220,6 +221,7 @@ void DefineMeter(py::module_& module) {
           "ended", [](ContextMeter& m, double s) { return m.Ended(Microseconds(s)); }, patience,
           NoGil())
       .def_property_readonly("lost", py::cpp_function(&ContextMeter::IsLost, NoGil()));
+  module.def("set_clock_zero", &journal::SetClockZero, py::arg("zero_us"));
   module.def("capturing", [] { return ProcessGate().capturing(); });
   module.def("captures_are_announced", [] { ProcessGate().CapturesAreAnnounced(); }, NoGil());
   module.def("capture_begins", [] { ProcessGate().CaptureBegins(); }, NoGil());

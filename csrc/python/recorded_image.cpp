@@ -34,7 +34,7 @@ std::vector<std::uint64_t> CountsOfRecorded(const std::string& chip,
   const std::vector<std::uint8_t> bytes(image.begin(), image.end());
   return LoadedCupti::Get().With([&](const cupti::Library& library) {
     const cupti::HostProfiler host(library, chip, {availability.begin(), availability.end()});
-    return cupti::CountsOf(library, host, bytes, metrics, 1).front();
+    return cupti::CountsOf(library, host, bytes, metrics, 1).front().Exact();
   });
 }
 

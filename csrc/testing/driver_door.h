@@ -19,8 +19,9 @@ struct ContextView {
 };
 
 struct CaptureCall {
-  bool begins;  // or ends a capture
-  bool exits;   // or enters the call
+  enum What { kBegins, kEnds, kDestroysStream } what;
+  CUstream stream;
+  bool exits;  // or enters the call
   CUresult result;
 };
 

@@ -45,8 +45,10 @@ void Notify(CUcontext context, bool created) {
 }
 
 void NotifyCapture(const CaptureCall& call) {
-  const CUpti_CallbackId id = call.begins ? CUPTI_DRIVER_TRACE_CBID_cuStreamBeginCapture_v2
-                                          : CUPTI_DRIVER_TRACE_CBID_cuStreamEndCapture;
+  constexpr CUpti_CallbackId kIds[] = {CUPTI_DRIVER_TRACE_CBID_cuStreamBeginCapture_v2,
+                                       CUPTI_DRIVER_TRACE_CBID_cuStreamEndCapture,
+                                       CUPTI_DRIVER_TRACE_CBID_cuStreamDestroy_v2};
+  const CUpti_CallbackId id = kIds[call.what];
   CUpti_Subscriber_st subscriber;
   {
     const std::lock_guard<std::recursive_mutex> lock(Mutex());
@@ -56,6 +58,7 @@ void NotifyCapture(const CaptureCall& call) {
   CUresult result = call.result;
   CUpti_CallbackData data{};
   data.callbackSite = call.exits ? CUPTI_API_EXIT : CUPTI_API_ENTER;
+  data.functionParams = &call.stream;
   data.functionReturnValue = &result;
   subscriber.callback(subscriber.userdata, CUPTI_CB_DOMAIN_DRIVER_API, id, &data);
 }

@@ -48,10 +48,10 @@ void Observe(const CaptureCall& call) {
 
 // A call that begins or ends a capture, with CUPTI's callbacks around it.
 template <typename Body>
-CUresult CaptureCallOf(const char* function, CUstream stream, bool begins, Body body) {
-  Observe({begins, false, CUDA_SUCCESS});
+CUresult CaptureCallOf(const char* function, CUstream stream, CaptureCall::What what, Body body) {
+  Observe({what, stream, false, CUDA_SUCCESS});
   const CUresult result = StreamCall(function, stream, body);
-  Observe({begins, true, result});
+  Observe({what, stream, true, result});
   return result;
 }
 
@@ -66,9 +66,12 @@ CUresult cuStreamCreateWithPriority(CUstream* stream, unsigned int flags, int) {
 }
 
 CUresult cuStreamDestroy_v2(CUstream stream) {
-  return LockedCall(__func__, [=](DriverState* state, Lock*) {
+  Observe({CaptureCall::kDestroysStream, stream, false, CUDA_SUCCESS});
+  const CUresult result = LockedCall(__func__, [=](DriverState* state, Lock*) {
     return state->streams.erase(stream) == 1 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
   });
+  Observe({CaptureCall::kDestroysStream, stream, true, result});
+  return result;
 }
 
 CUresult cuStreamGetCtx(CUstream stream, CUcontext* context) {
@@ -95,13 +98,14 @@ CUresult cuStreamQuery(CUstream stream) {
 }
 
 CUresult cuStreamBeginCapture_v2(CUstream stream, CUstreamCaptureMode mode) {
-  return CaptureCallOf(__func__, stream, true, [=](DriverState* state, Lock*, StreamTarget target) {
-    return BeginCapture(state, target, mode);
-  });
+  return CaptureCallOf(__func__, stream, CaptureCall::kBegins,
+                       [=](DriverState* state, Lock*, StreamTarget target) {
+                         return BeginCapture(state, target, mode);
+                       });
 }
 
 CUresult cuStreamEndCapture(CUstream stream, CUgraph* graph) {
-  return CaptureCallOf(__func__, stream, false,
+  return CaptureCallOf(__func__, stream, CaptureCall::kEnds,
                        [=](DriverState* state, Lock*, StreamTarget target) {
                          if (graph == nullptr) return CUDA_ERROR_INVALID_VALUE;
                          return EndCapture(state, target, graph);

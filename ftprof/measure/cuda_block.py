@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ftprof.measure.analytic.hook import end_of_capture
+from ftprof.measure.analytic.hook import clock_zero_us, end_of_capture
 from ftprof.measure.block import CannotCount, Line, waited
 from ftprof.measure.injection import injected_capturing
 from ftprof.record.canonical import FIRST_HASH
@@ -41,6 +41,7 @@ def native() -> Any:
         from ftprof import _native
     except ImportError as error:
         raise CannotCount(f"the native module is missing from this installation of ftprof ({error})") from error
+    _native.set_clock_zero(clock_zero_us())
     return _native
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
+from ftprof.measure.analytic import hook
 from ftprof.measure.gpm import GpmMeter
 from ftprof.measure.nvml import ComputeProcess, GpmSample, Gpu, Nvml, NvmlError, OpenNvml, beside
 from ftprof.measure.peak_bound import devices_of, peak_bound_window
@@ -51,28 +52,27 @@ class DeviceSampler:
         self._write = write
         self._results: queue.SimpleQueue[DeviceWindow | str] = queue.SimpleQueue()
         self._moments: queue.Queue[tuple[int, bool]] = queue.Queue(maxsize=1)
-        self._zero_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
         self._notes: list[str] = []
-        self._watch = DeviceWatch(self._now_us(), members, gpm, open_nvml, self._results.put)
+        self._watch = DeviceWatch(hook.now_us(), members, gpm, open_nvml, self._results.put)
         self._thread = beside(self._run)
 
     def tick(self) -> None:
         """Look at the GPUs, unless the last look has not ended yet. Returns at once."""
         self._collect()
         if self._thread.is_alive() and self._moments.empty():
-            self._moments.put((self._now_us(), False))
+            self._moments.put((hook.now_us(), False))
 
     def finish(self, timeout_s: float = 2.0) -> list[str]:
         """Close the windows. Returns what went wrong, each as one sentence; waits ``timeout_s`` at most."""
         deadline = time.monotonic() + timeout_s
         if self._thread.is_alive():
             with contextlib.suppress(queue.Full):
-                self._moments.put((self._now_us(), True), timeout=timeout_s)
+                self._moments.put((hook.now_us(), True), timeout=timeout_s)
             self._thread.join(max(deadline - time.monotonic(), 0))
         self._collect()
         if self._thread.is_alive():
             self._notes.append("NVML did not answer in time")
-            for window in self._watch.unfinished(self._now_us()):
+            for window in self._watch.unfinished(hook.now_us()):
                 self._write(window.to_json())
         return self._notes
 
@@ -96,10 +96,6 @@ class DeviceSampler:
                 self._write(result.to_json())
             elif result not in self._notes and len(self._notes) < _MOST_NOTES:
                 self._notes.append(result)
-
-    def _now_us(self) -> int:
-        """Microseconds since the epoch, going on evenly where the clock is set."""
-        return self._zero_us + time.monotonic_ns() // 1000
 
 
 class DeviceWatch:

@@ -229,7 +229,7 @@ def _merge(folder: Path, run: Sequence[Line], processes: Sequence[Sequence[Line]
     _write(folder / f"{name}.journal", run)
     for process in processes:
         _write(folder / f"{name}-{process[0]['method']}.journal", process)
-    return merge_journals(folder)
+    return merge_journals(folder, now_us())
 
 
 def _write(path: Path, lines: Sequence[Line]) -> None:

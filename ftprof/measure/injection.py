@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ftprof.measure.analytic.hook import clock_for_others
 from ftprof.measure.cupti_search import search_roots
 
 LIBRARY = Path(__file__).resolve().parent.parent / "libftprof_inject.so"
@@ -60,6 +61,7 @@ def with_counters(environment: Mapping[str, str], folder: Path, run_id: str, opt
         "FTPROF_RUN_DIR": str(folder),
         "FTPROF_RUN_ID": run_id,
         "FTPROF_CUPTI_ROOTS": roots,
+        **clock_for_others(),
         **({"FTPROF_SUBSCRIBE": "1"} if options.subscribe else {}),
         **({CUDA_CORE_VARIABLE: "1"} if options.cuda_core else {}),
     }

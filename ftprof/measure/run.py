@@ -196,7 +196,7 @@ class Run:
 
     def record(self) -> Record:
         """The record of all that is in the directory. Raises ``UntrustedInput`` where a journal does not verify."""
-        return merge_journals(self.folder)
+        return merge_journals(self.folder, now_us())
 
     def _wait_for_stragglers(self) -> list[str]:
         """Processes of the run (workers, ranks) may still write their last line; those that do not end are named."""

@@ -31,7 +31,7 @@ _ENVIRONMENT = {
     "CUPY_TF32": "1",
 }
 # No other tool counts in it, and it belongs to no run.
-_HIDDEN = ("CUDA_INJECTION64_PATH", "FTPROF_RUN_DIR", "FTPROF_RUN_ID", "FTPROF_METHODS")
+_HIDDEN = ("CUDA_INJECTION64_PATH", "FTPROF_RUN_DIR", "FTPROF_RUN_ID", "FTPROF_METHODS", "FTPROF_CLOCK")
 
 
 @dataclass

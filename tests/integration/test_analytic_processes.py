@@ -545,7 +545,7 @@ def test_environment_reaches_the_command_otherwise_unchanged(wrap_python: Run) -
     environment = clean_environment(PYTHONPATH="/nowhere", MARK="kept")
     run = wrap_python(program, env=environment)
     seen = json.loads(run.out)
-    ours = {"PYTHONPATH", "FTPROF_RUN_DIR", "FTPROF_RUN_ID", "FTPROF_METHODS"}
+    ours = {"PYTHONPATH", "FTPROF_RUN_DIR", "FTPROF_RUN_ID", "FTPROF_METHODS", "FTPROF_CLOCK"}
     ignored = {"PWD", "OLDPWD", "_", "LC_CTYPE"}
     assert {k: v for k, v in seen.items() if k not in ours | ignored} == {
         k: v for k, v in environment.items() if k not in ours | ignored

@@ -354,6 +354,22 @@ def test_an_answer_that_cannot_be_used(standins: Standins, outputs: Outputs, nam
     assert done.standins.violations() == []
 
 
+@pytest.mark.parametrize("wrap", [("-q",), ("-q", "--subscribe")])
+def test_a_cupti_whose_files_cannot_be_looked_at(
+    standins: Standins, outputs: Outputs, tmp_path: Path, wrap: tuple[str, ...]
+) -> None:
+    """A link that leads to itself: the system gives an error, and no answer."""
+    toolkit = tmp_path / "toolkit"
+    toolkit.mkdir()
+    shutil.copy(standins.folder / "libcupti.so.13", toolkit)
+    (toolkit / "libnvperf_host.so").symlink_to("libnvperf_host.so")
+    done = wrapped(standins, SCRIPT, *SHORT, wrap=wrap, command=ALONE, CUDA_HOME=str(toolkit))
+    assert (done.code, done.out, done.err) == outputs[SHORT]
+    assert "libnvperf_host.so" in done.reasons
+    assert "missing beside libcupti" in done.reasons
+    assert is_honest(done.record, done.truth())
+
+
 def test_a_cupti_that_is_too_old(standins: Standins, outputs: Outputs) -> None:
     """It is the one that the process has already, and so the only one that can be used."""
     mapped = f"LD_PRELOAD={standins.folder / 'libcupti.so.13'}"

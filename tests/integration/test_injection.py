@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -388,7 +389,7 @@ def test_no_capture_is_invalidated(standins: Standins) -> None:
 CAPTURES = """
     announced = sys.argv[1:] == ["announced"]
     if announced:
-        os.environ["FTPROF_CAPTURES_ANNOUNCED"] = str(os.getpid())
+        announce()
     init()
     contexts = [retain(0), retain(1)]
     module, function = ctypes.c_void_p(), ctypes.c_void_p()
@@ -444,8 +445,7 @@ def test_patched_code_and_announced_captures_are_kept_apart(standins: Standins) 
 def test_nothing_is_counted_where_captures_cannot_be_heard_of(standins: Standins) -> None:
     """Neither is there a hook that announces them, nor can the subscriber's place be had: an edge might spoil one."""
     taken = {**SCRIPT, "failures": [{"call": "cuptiSubscribe", "threads": "others", "every": True, "code": 39}]}
-    another = {"FTPROF_CAPTURES_ANNOUNCED": "1"}  # another process's number: a child inherits its parent's
-    counted = run(standins, taken, python(CAPTURED), FTPROF_SLOT_US="2000,2000", **another)
+    counted = run(standins, taken, python(CAPTURED), FTPROF_SLOT_US="2000,2000")
     assert (counted.out, counted.err) == ("[0]\n", "")
     assert windows(counted) == []
     assert "cuptiSubscribe" in counted.reasons
@@ -455,10 +455,42 @@ def test_nothing_is_counted_where_captures_cannot_be_heard_of(standins: Standins
 
 def test_the_subscriber_s_place_is_left_free_where_a_hook_announces_captures(standins: Standins) -> None:
     works = python("""
-        os.environ["FTPROF_CAPTURES_ANNOUNCED"] = str(os.getpid())
+        announce()
         init(), retain(0), work(0.5)
     """)
     counted = run(standins, SCRIPT, works)
+    assert "base" in {window.role for window in windows(counted)}
+    assert not [line for line in standins.trace() if line.get("call") == "cuptiSubscribe"]
+
+
+@pytest.mark.slow
+def test_a_program_that_replaces_one_whose_hook_announces_captures_is_not_taken_for_it(standins: Standins) -> None:
+    """It has the same process number, environment and start time, and no hook: its captures must be heard of."""
+    hooked = "import os, sys, torch; os.execv(sys.argv[1], sys.argv[1:])"
+    captures = ("--threads", "4", "--kernels", "gemm:1000", "--seconds", "1", "--capture")
+    counted = run(standins, SCRIPT, [sys.executable, "-c", hooked, *program(standins, *captures)])
+    assert (counted.code, counted.out, counted.err) == (0, "done\n", "")
+    assert windows(counted)
+    assert [line for line in standins.trace() if line.get("call") == "cuptiSubscribe"]
+
+
+@pytest.mark.slow
+def test_the_hook_announces_captures_before_the_driver_begins(standins: Standins) -> None:
+    works = python("""
+        sys.path[:0] = [path for path in json.loads(sys.argv[1]) if path]
+        import ftprof.measure.analytic.hook as hook
+        class Graph:
+            def capture_begin(self): print("began", library().ftprof_inject_capturing())
+            def capture_end(self): print("ends", library().ftprof_inject_capturing())
+        hook.announce_captures(Graph)
+        assert library().ftprof_inject_cut(60000) == 1  # nothing to wait for
+        init(), retain(0), work(0.5)
+        Graph().capture_begin()
+        Graph().capture_end()
+        print("over", library().ftprof_inject_capturing())
+    """)
+    counted = run(standins, SCRIPT, [*works, json.dumps(sys.path)])
+    assert (counted.code, counted.out, counted.err) == (0, "began 1\nends 1\nover 0\n", "")
     assert "base" in {window.role for window in windows(counted)}
     assert not [line for line in standins.trace() if line.get("call") == "cuptiSubscribe"]
 
@@ -657,6 +689,49 @@ def test_no_call_of_cupti_follows_an_exit_handler_that_gave_up(standins: Standin
     assert (hung["call"], span(hung) // 10**9) == ("cuptiRangeProfilerDecodeData", 4)
     assert not [line for line in lines if line.get("begin_ns", 0) >= hung["end_ns"]]
     assert counted.lines[-1]["kind"] == "end"
+
+
+# Of CUPTI and of the driver, by the meter's thread and by the watcher's.
+HANGS = {
+    "cuptiGetVersion": 1,
+    "cuDeviceGetName": 1,
+    "cuDevicePrimaryCtxRetain": 2,  # the first is the program's own
+    "cuptiProfilerInitialize": 1,
+    "cuptiDeviceGetChipName": 1,
+    "cuptiProfilerHostInitialize": 1,
+    "cuptiProfilerGetCounterAvailability": 1,
+    "cuptiRangeProfilerEnable": 1,
+    "cuptiProfilerHostEvaluateToGpuValues": 2,
+    "cuptiRangeProfilerStop": 2,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", HANGS)
+def test_neither_cupti_nor_the_driver_is_called_after_an_exit_handler_that_gave_up(
+    standins: Standins, late: Path, call: str
+) -> None:
+    """Whatever our thread was doing when the process gave up waiting for it."""
+    hangs = {"call": call, "nth": HANGS[call], "us": 5_000_000, "threads": "others"}
+    slow = python("""
+        library = ctypes.CDLL(sys.argv[1])
+        library.at_exit.argtypes = [ctypes.c_char_p, ctypes.c_int]
+        library.at_exit(b"/dev/null", 6)  # runs last of all: our thread has time to go on
+        init()
+        retain()
+        work(0.6)
+    """)
+    counted = run(standins, {**SCRIPT, "trace": True, "delays": [hangs]}, [*slow, str(late)])
+    assert counted.code == 0
+    lines = [line for line in standins.trace() if "call" in line]
+    hung = max((line for line in lines if line["call"] == call), key=span)
+    assert span(hung) // 10**9 == 5
+    assert [line["call"] for line in lines if line["begin_ns"] >= hung["end_ns"]] == []
+    # The stand-in looks at the clock when the call returns, and takes it for one that began too late.
+    broken = standins.violations()
+    assert [rule for rule in broken if rule != f"{call} was called after the driver's exit handler"] == []
+    for path in (standins.work / "truth").glob("violations-*"):
+        path.unlink()
 
 
 def span(line: dict[str, Any]) -> int:

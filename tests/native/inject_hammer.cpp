@@ -25,6 +25,7 @@ std::atomic<bool> stopping{false};
 
 struct Injection {
   int (*cut)(int patience_ms);
+  void (*captures_are_announced)();
   void (*capture_begins)();
   void (*capture_ends)();
 };
@@ -37,11 +38,13 @@ void Find(void* library, const char* name, Function* function) {
   std::_Exit(2);
 }
 
-Injection FindInjection() {
-  void* library = dlopen(std::getenv("CUDA_INJECTION64_PATH"), RTLD_NOLOAD | RTLD_NOW);
+// Before the driver does, as the hook does in a process with torch.
+Injection LoadInjection() {
+  void* library = dlopen(std::getenv("CUDA_INJECTION64_PATH"), RTLD_NOW);
   if (library == nullptr) std::_Exit(2);
   Injection injection{};
   Find(library, "ftprof_inject_cut", &injection.cut);
+  Find(library, "ftprof_inject_captures_are_announced", &injection.captures_are_announced);
   Find(library, "ftprof_inject_capture_begins", &injection.capture_begins);
   Find(library, "ftprof_inject_capture_ends", &injection.capture_ends);
   return injection;
@@ -109,9 +112,9 @@ void Reset() {
 
 int main(int argc, char** argv) {
   const double seconds = argc > 1 ? std::atof(argv[1]) : 1;
-  (void)setenv("FTPROF_CAPTURES_ANNOUNCED", std::to_string(getpid()).c_str(), 1);
+  const Injection injection = LoadInjection();
+  injection.captures_are_announced();
   if (TheCuda().init(0) != CUDA_SUCCESS) return 2;
-  const Injection injection = FindInjection();
   CUcontext first = nullptr;
   CUcontext second = nullptr;
   if (TheCuda().retain(&first, 0) != CUDA_SUCCESS) return 2;

@@ -13,7 +13,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <memory>
+#include <new>
 #include <random>
 #include <string>
 #include <thread>
@@ -23,15 +27,36 @@
 #include "counters/interrupt.h"
 #include "counters/metric_catalogue.h"
 #include "counters/own_thread.h"
+#include "cupti/error.h"
 #include "inject/process_journal.h"
 #include "journal/process_identity.h"
+
+namespace {
+
+// How many more allocations of this thread succeed; -1: all.
+thread_local int allocations_left = -1;
+
+void* Allocate(std::size_t size) {
+  if (allocations_left == 0) throw std::bad_alloc();
+  if (allocations_left > 0) --allocations_left;
+  if (void* memory = std::malloc(size != 0 ? size : 1)) return memory;
+  throw std::bad_alloc();
+}
+
+}  // namespace
+
+void* operator new(std::size_t size) { return Allocate(size); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace {
 
 using namespace ftprof;
 using counters::CaptureGate;
 using counters::Interrupt;
+using counters::MeterCalls;
 using counters::Wake;
+using cupti::PermittedCall;
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
@@ -146,7 +171,7 @@ void TestGateThatIsNotAnnounced() {
 
 // Whatever the meters do: here they are stuck.
 void TestCaptureDoesNotWaitForEver() {
-  CaptureGate gate;
+  CaptureGate gate({milliseconds(100), milliseconds(100)});
   gate.CapturesAreAnnounced();
   std::vector<std::unique_ptr<Interrupt>> stuck;
   for (int i = 0; i < 8; ++i) {
@@ -154,9 +179,63 @@ void TestCaptureDoesNotWaitForEver() {
     Expect(gate.TryEnter(stuck.back().get()), "a window");
     stuck.back()->WindowOpened();
   }
-  const auto began = steady_clock::now();
   gate.CaptureBegins();
-  Expect(Shorter(began, milliseconds(2500)), "two seconds for all together");
+  Expect(gate.TakeCapturesAtRisk() == 1, "one began at a window of patched code");
+  Expect(gate.TakeCapturesAtRisk() == 0, "which is told once");
+}
+
+// A capture that has waited for an edge long enough begins inside it, between two calls, and the
+// next call waits for its end.
+void TestCaptureWaitsForACallAndNotForALongEdge() {
+  CaptureGate gate({milliseconds(1), milliseconds(600'000)});
+  Interrupt meter;
+  MeterCalls calls(&gate, meter);
+  gate.EnterEdge(meter);
+  std::atomic<bool> begun{false};
+  std::thread program;
+  {
+    const PermittedCall call(&calls);
+    program = std::thread([&] {
+      gate.CaptureBegins();
+      begun = true;
+    });
+    std::this_thread::sleep_for(milliseconds(100));
+    Expect(!begun, "the capture waits for the call");
+  }
+  program.join();
+  Expect(gate.TakeCapturesAtRisk() == 0, "nothing could spoil it");
+  std::atomic<bool> called{false};
+  std::thread edge([&] {
+    const PermittedCall call(&calls);
+    called = true;
+  });
+  std::this_thread::sleep_for(milliseconds(100));
+  Expect(!called, "the next call waits for the capture");
+  gate.CaptureEnds();
+  edge.join();
+  Expect(called, "and is made after it");
+  gate.LeaveEdge();
+}
+
+// At the process's end nobody waits for a capture, and nothing is called any more.
+void TestAnAbandonedMeterCallsNothing() {
+  CaptureGate gate({milliseconds(1), milliseconds(1)});
+  Interrupt meter;
+  MeterCalls calls(&gate, meter);
+  gate.CaptureBegins();
+  std::atomic<bool> refused{false};
+  std::thread edge([&] {
+    try {
+      const PermittedCall call(&calls);
+    } catch (const ftprof::cupti::CuptiError&) {
+      refused = true;
+    }
+  });
+  meter.Abandon();
+  edge.join();
+  Expect(refused, "an abandoned meter may not call");
+  gate.CaptureBegins();
+  Expect(gate.TakeCapturesAtRisk() == 0, "and no call is under way");
 }
 
 // Between TryEnter and the opening of its window a meter may be asked, too.
@@ -285,6 +364,75 @@ int WriteJournal(const std::string& folder, std::size_t lines_before_rollup) {
   return 0;
 }
 
+std::string JournalIn(const std::string& folder) {
+  std::string text;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    std::ifstream file(entry.path());
+    text.append(std::istreambuf_iterator<char>(file), {});
+  }
+  return text;
+}
+
+// Added: each that follows such a text in the journal of this folder.
+std::size_t NumbersBehind(const std::string& folder, const std::string& text) {
+  const std::string journal = JournalIn(folder);
+  std::size_t sum = 0;
+  for (std::size_t at = 0; (at = journal.find(text, at)) != std::string::npos;) {
+    at += text.size();
+    sum += std::strtoull(journal.c_str() + at, nullptr, 10);
+  }
+  return sum;
+}
+
+// The windows that the journal of this folder tells of, rolled up or one by one.
+std::size_t WindowsToldIn(const std::string& folder) {
+  const std::string journal = JournalIn(folder);
+  std::size_t told = NumbersBehind(folder, "\"windows\":");
+  const std::string one = "\"kind\":\"counts\"";
+  for (std::size_t at = 0; (at = journal.find(one, at)) != std::string::npos; ++at) ++told;
+  return told;
+}
+
+// Memory is short at every window for one allocation more than at the one before it, so that each
+// step of a roll-up has once had none.
+void TestWindowsWithoutMemory() {
+  std::string folder = std::filesystem::temp_directory_path() / "ftprof-inject-test-XXXXXX";
+  Expect(mkdtemp(folder.data()) != nullptr, "a folder");
+  journal::ProcessIdentity identity;
+  std::string why;
+  Expect(journal::ReadProcessIdentity(&identity, &why), "an identity");
+  constexpr std::size_t kWindows = 4000;
+  std::size_t written = 0;
+  {
+    inject::ProcessJournal journal(folder, "run", identity, 8, nullptr);
+    journal.Begin({}, "13.0", "primary");
+    inject::ContextJournal context(&journal);
+    context.OnContext(ContextNumber(0));
+    for (std::size_t window = 0; window < kWindows; ++window) {
+      counters::Window closed;
+      closed.stratum = window / 4;
+      closed.begin_us = static_cast<std::int64_t>(window) * 1000;
+      closed.end_us = closed.begin_us + 1000;
+      closed.counts = {window, window};
+      allocations_left = static_cast<int>(window * 7 % 2000);
+      try {
+        context.OnWindow(closed);
+        ++written;
+      } catch (const std::bad_alloc&) {  // the meter makes a gap of it
+      }
+      allocations_left = -1;
+    }
+    context.OnEnd(static_cast<std::int64_t>(kWindows) * 1000);
+    journal.End("exit");
+  }
+  const std::size_t told = WindowsToldIn(folder);
+  Expect(written <= told + NumbersBehind(folder, "written for a while; "),
+         "no window that was written is lost without a word");
+  Expect(told <= kWindows, "and none is told twice");
+  Expect(written > kWindows / 2, "there was memory for most");
+  std::filesystem::remove_all(folder);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -294,9 +442,12 @@ int main(int argc, char** argv) {
   TestCapturesOfManyThreads();
   TestGateThatIsNotAnnounced();
   TestCaptureDoesNotWaitForEver();
+  TestCaptureWaitsForACallAndNotForALongEdge();
+  TestAnAbandonedMeterCallsNothing();
   TestHurryBeforeTheWindow();
   TestInterrupt();
   TestOwnThread();
+  TestWindowsWithoutMemory();
   if (failures == 0) std::printf("ok\n");
   return failures == 0 ? 0 : 1;
 }

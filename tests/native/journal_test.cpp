@@ -33,6 +33,7 @@
 #include <utility>
 #include <vector>
 
+#include "journal/clock.h"
 #include "journal/failure_file.h"
 #include "journal/journal_file.h"
 #include "journal/json_line.h"

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ftprof.measure.analytic.hook import clock_for_others
+
 BOOTSTRAP = Path(__file__).with_name("bootstrap")
 
 
@@ -23,4 +25,5 @@ def with_hook(environment: Mapping[str, str], folder: Path, run_id: str, methods
         "FTPROF_RUN_DIR": str(folder),
         "FTPROF_RUN_ID": run_id,
         "FTPROF_METHODS": methods,
+        **clock_for_others(),
     }

@@ -1163,12 +1163,17 @@ def watch_cuda_graphs(graph: Any, counter: OperatorCounter) -> None:
 # ---------------------------------------------------------------- what the injection library cannot see
 
 
-def tell_injection_library(what: str, *arguments: Any) -> None:
-    """Call a function of ftprof's injection library, if the CUDA driver has loaded that into this process."""
+def tell_injection_library(what: str, *arguments: Any, load: bool = False) -> None:
+    """Call a function of ftprof's injection library, if the CUDA driver has loaded that into this process.
+
+    With ``load`` also if it has not done so yet: what the library is told is in its memory until then.
+    """
     import ctypes
 
     try:
-        library = ctypes.CDLL(os.environ["CUDA_INJECTION64_PATH"], mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+        path = os.environ["CUDA_INJECTION64_PATH"]
+        loads = load and os.path.basename(path) == "libftprof_inject.so"  # and not another tool's
+        library = ctypes.CDLL(path, mode=os.RTLD_NOW if loads else os.RTLD_NOLOAD | os.RTLD_NOW)
         getattr(library, f"ftprof_inject_{what}")(*arguments)
     except (AttributeError, KeyError, OSError) as problem:
         if from_outside(problem):
@@ -1197,8 +1202,8 @@ def announce_captures(graph: Any) -> None:
 
     graph.capture_begin = began
     setattr(graph, last, ended)
-    # Read when the driver loads the library. A child has another number, and announces its own.
-    os.environ["FTPROF_CAPTURES_ANNOUNCED"] = str(os.getpid())
+    # Not through the environment, which a program that replaces this one (exec) has, too.
+    tell_injection_library("captures_are_announced", load=True)
 
 
 def watch_ends_for_injection_library() -> None:
@@ -1230,9 +1235,50 @@ def process_identity() -> dict[str, Any]:
     return {"host": os.uname().nodename, "boot": boot, "pid": os.getpid(), "start_ticks": start}
 
 
+CLOCK_VARIABLE = "FTPROF_CLOCK"
+
+
 def now_us() -> int:
-    """Wall-clock time in microseconds since the epoch."""
-    return time.time_ns() // 1000
+    """Microseconds since the epoch, as the system's clock had it when the run began, going on evenly from there.
+
+    Somebody may set that clock at any time, and neither a length nor the order of two moments may hang on it.
+    """
+    return clock_zero_us() + _since_boot_us()
+
+
+def _since_boot_us() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
+@functools.cache
+def clock_zero_us() -> int:
+    """What ``now_us`` was when this machine started: as the run's first process has told, or as this one finds it."""
+    name, told = _clock_name(), os.environ.get(CLOCK_VARIABLE, "")
+    number = told[len(name) :]
+    if name and told.startswith(name) and number.isascii() and number.isdigit():
+        return int(number)
+    readings = []
+    for _ in range(5):
+        before = _since_boot_us()
+        wall = time.time_ns() // 1000
+        took = _since_boot_us() - before
+        readings.append((took, wall - before - took // 2))
+    return min(readings)[1]
+
+
+def _clock_name() -> str:
+    """Whose time since boot it is; another machine's is of no use. Empty where the system does not say it."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return f"{file.read().strip()} {os.readlink('/proc/self/ns/time')} "
+    except OSError:
+        return ""
+
+
+def clock_for_others() -> dict[str, str]:
+    """The variable with which other processes of this machine go by this one's clock."""
+    name = _clock_name()
+    return {CLOCK_VARIABLE: f"{name}{clock_zero_us()}"} if name else {}
 
 
 def open_high(path: str, flags: int, mode: int = 0o644) -> int:
