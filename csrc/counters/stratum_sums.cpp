@@ -14,21 +14,18 @@ std::size_t DenominatorOf(const Group& group) {
   return static_cast<std::size_t>(found - group.metrics.begin());
 }
 
-namespace {
-
-void AddToSlot(const Window& window, std::size_t denominator, GroupSums* group) {
-  if (!window.continued) group->slot.assign(window.counts.size(), 0);
-  const std::vector<WideCount> before = group->slot;
-  for (std::size_t i = 0; i < before.size(); ++i) group->slot[i] += window.counts[i];
+void StratumSums::AddToSlot(const Window& window, std::size_t denominator, GroupSums* group) {
+  if (!window.continued) slot_.clear();
+  slot_.resize(window.counts.size());
+  const std::vector<WideCount> before = slot_;
+  for (std::size_t i = 0; i < before.size(); ++i) slot_[i] += window.counts[i];
   const WideCount divisor_before = before.at(denominator);
-  const WideCount divisor = group->slot.at(denominator);
+  const WideCount divisor = slot_.at(denominator);
   for (std::size_t i = 0; i < before.size(); ++i) {
-    group->slot_squares[i] += group->slot[i] * group->slot[i] - before[i] * before[i];
-    group->slot_products[i] += group->slot[i] * divisor - before[i] * divisor_before;
+    group->slot_squares[i] += slot_[i] * slot_[i] - before[i] * before[i];
+    group->slot_products[i] += slot_[i] * divisor - before[i] * divisor_before;
   }
 }
-
-}  // namespace
 
 void StratumSums::Add(const Window& window, std::size_t denominator) {
   Stratum& stratum = strata_[window.stratum];
@@ -41,7 +38,6 @@ void StratumSums::Add(const Window& window, std::size_t denominator) {
   group.products.resize(metrics);
   group.slot_squares.resize(metrics);
   group.slot_products.resize(metrics);
-  group.slot.resize(metrics);
   ++group.windows;
   group.continued += window.continued ? 1 : 0;
   group.time_us += static_cast<std::uint64_t>(window.end_us - window.begin_us);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "counters/meter.h"
@@ -23,11 +24,9 @@ struct GroupSums {
   std::vector<WideCount> sums;
   std::vector<WideCount> squares;
   std::vector<WideCount> products;
-  // The same of whole slots, whose pieces are added up before they are squared; what the last one
-  // has so far.
+  // The same of whole slots, whose pieces are added up before they are squared.
   std::vector<WideCount> slot_squares;
   std::vector<WideCount> slot_products;
-  std::vector<WideCount> slot;
 };
 
 struct Stratum {
@@ -45,9 +44,15 @@ class StratumSums {
   void Add(const Window& window, std::size_t denominator);
 
   const std::map<std::uint64_t, Stratum>& strata() const noexcept { return strata_; }
+  // All since the last time. The slot that a cut came into goes on: added up, what was taken is
+  // what it would be at once.
+  std::map<std::uint64_t, Stratum> Take() { return std::exchange(strata_, {}); }
 
  private:
+  void AddToSlot(const Window& window, std::size_t denominator, GroupSums* group);
+
   std::map<std::uint64_t, Stratum> strata_;
+  std::vector<WideCount> slot_;  // what the last window's has so far: what continues it comes next
 };
 
 }  // namespace ftprof::counters

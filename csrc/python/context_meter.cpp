@@ -52,9 +52,7 @@ class Collector final : public counters::MeterSink {
 
   Findings Take() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    Findings findings{context_, sums_.strata(), std::exchange(gaps_, {})};
-    sums_ = counters::StratumSums();
-    return findings;
+    return {context_, sums_.Take(), std::exchange(gaps_, {})};
   }
 
  private:

@@ -6,6 +6,7 @@ outside it. With the last block the meters end.
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import sys
@@ -34,6 +35,7 @@ from ftprof.measure.cuda_block import (
 from ftprof.measure.cupti_search import search_roots
 from ftprof.measure.injection import CUDA_CORE_VARIABLE, NO_DRIVER, driver_is_there
 from ftprof.record.counted_context import CountedContext
+from ftprof.record.rollup import Stratum
 
 if TYPE_CHECKING:
     from ftprof import _native
@@ -86,6 +88,7 @@ class _Share:
         self.metered = metered
         self._number = number
         self._gaps = list(metered.gaps)
+        self._began_in_slot = bool(metered.shares)  # of a meter that counted for another block already
         self._counted: CountedContext | None = None
         self._ticket: int | None = None
         self.was_lost = False
@@ -134,7 +137,7 @@ class _Share:
 
     def lines(self, begin_us: int, end_us: int) -> list[Line]:
         """The context, its gaps and its windows."""
-        strata = () if self._counted is None else self._counted.tally.strata
+        strata = self._strata()
         failed = any(gap["begin_us"] <= begin_us < gap["end_us"] for gap in self._gaps)
         if strata and self.began_in_window and not failed:
             begin_us = strata[0].begin_us  # a meter looks at the clock when its window is open already
@@ -143,6 +146,14 @@ class _Share:
             *clipped(self._gaps, self._number, begin_us, max(end_us, self.last_us)),
             *strata_line([stratum.to_json(self._number) for stratum in strata]),
         ]
+
+    def _strata(self) -> list[Stratum]:
+        strata = [] if self._counted is None else list(self._counted.tally.strata)
+        if self._began_in_slot and strata:
+            strata[0] = copy.deepcopy(strata[0])  # more may come into it
+            for sums in strata[0].groups.values():
+                sums.bound_draws()
+        return strata
 
     def _line(self, begin_us: int) -> Line:
         seed = str(self._number)

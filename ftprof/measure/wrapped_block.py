@@ -182,11 +182,7 @@ def _difference(later: Sums, earlier: Sums) -> Sums:
     )
     windows, time_us = later.windows - earlier.windows, later.time_us - earlier.time_us
     found = Sums(windows, time_us, sums, squares, products, later.continued - earlier.continued)
-    if found.continued:
-        # Of the slot that the block began in only all pieces together are known: as if they all erred the same way.
-        found.slot_squares, found.slot_products = (
-            [-(-number * windows // found.slots) for number in numbers] for numbers in (squares, products)
-        )
+    found.bound_draws()
     return found
 
 

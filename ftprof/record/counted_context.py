@@ -174,8 +174,9 @@ def _check_sums(sums: Sums) -> None:
     for total, squares in zip(sums.sums, sums.squares, strict=True):
         if not total * total <= squares * sums.windows <= total * total * sums.windows:
             raise ValueError("a stratum's sums and squares are not of the same windows")
+    # A part of a run may begin in the midst of a slot, which is not among its slots then.
     for total, squares, of_slots in zip(sums.sums, sums.squares, sums.draws[0], strict=True):
-        if not (squares <= of_slots and total * total <= of_slots * sums.slots):
+        if not (squares <= of_slots and total * total <= of_slots * (sums.slots + 1)):
             raise ValueError("a stratum's sums and squares are not of the same slots")
 
 

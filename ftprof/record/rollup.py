@@ -88,6 +88,17 @@ class Sums:
             self.slot_squares[index] += now * now - then * then
             self.slot_products[index] += now * self._slot[denominator] - then * before[denominator]
 
+    def bound_draws(self) -> None:
+        """Take the pieces of each slot as if they all erred the same way.
+
+        For a part of a run that began in the midst of a slot: of that one, only all pieces together are known.
+        """
+        if self.continued:
+            self.slot_squares, self.slot_products = (
+                [-(-number * self.windows // self.slots) for number in numbers]
+                for numbers in (self.squares, self.products)
+            )
+
     def to_json(self, group: int) -> dict[str, Any]:
         """As a ``rollup`` line has it."""
         squares, products = self.draws

@@ -80,7 +80,9 @@ def _child(
     """The child, and where to read what it tells."""
     reading, writing = os.pipe()
     try:
-        command = [sys.executable, "-c", _CHILD, str(writing), str(limit_s * _OF_CASES), *sys.path]
+        # Its libraries are those that the user's programs find, whatever ftprof's own process takes first.
+        path = [*filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)), *sys.path]
+        command = [sys.executable, "-c", _CHILD, str(writing), str(limit_s * _OF_CASES), *path]
         try:
             child = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, pass_fds=[writing]

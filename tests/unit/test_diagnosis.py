@@ -398,6 +398,7 @@ def test_a_gpu_that_cuda_does_not_show_is_named() -> None:
 
 def test_diagnose_reads_this_machine(native: ModuleType) -> None:
     result = diagnosis.diagnose(open_nvml=no_nvml)
+    assert [unknown.no_driver for unknown in result.machine.chips_unknown] == [True], result.machine.chips_unknown
     assert result.verdict.method == "analytic"
     assert [problem.id for problem in result.problems] == ["no-driver"]
 
