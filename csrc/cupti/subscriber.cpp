@@ -59,39 +59,56 @@ CUstream StreamOf(const CUpti_CallbackData& call) {
                                         : *static_cast<const CUstream*>(call.functionParams);
 }
 
-// The streams on which a capture has begun.
+// The streams on which a capture is about to begin or has begun. Each thread has a default stream
+// by one and the same name.
 class Capturing {
  public:
   void Add(CUstream stream) {
     const std::lock_guard<std::mutex> lock(mutex_);
     streams_.insert(stream);
   }
+  bool Has(CUstream stream) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return streams_.count(stream) != 0;
+  }
   bool Remove(CUstream stream) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    return streams_.erase(stream) != 0;
+    const auto found = streams_.find(stream);
+    if (found == streams_.end()) return false;
+    streams_.erase(found);
+    return true;
   }
 
  private:
   std::mutex mutex_;
-  std::set<CUstream> streams_;
+  std::multiset<CUstream> streams_;
 };
 
+void HearOfBeginning(const Subscriber::Listener& listener, Capturing* capturing, CUstream stream,
+                     bool enters, CUresult result) {
+  const bool was_missed = !enters && result == CUDA_SUCCESS && !capturing->Has(stream);
+  if (enters || was_missed) {
+    capturing->Add(stream);
+    listener.capture_begins();
+  } else if (result != CUDA_SUCCESS && capturing->Remove(stream)) {
+    listener.capture_ends();
+  }
+}
+
 // A capture is announced before it begins, and is over once its end has returned, or when its
-// stream has gone: nobody can end it after that.
+// stream has gone: nobody can end it after that. Of one that was under way when we began to listen
+// the end says nothing.
 void HearOfCapture(const Subscriber::Listener& listener, Capturing* capturing,
                    CUpti_CallbackId callback, const CUpti_CallbackData& call) {
   const bool enters = call.callbackSite == CUPTI_API_ENTER;
   const auto* answer = static_cast<const CUresult*>(call.functionReturnValue);
   const CUresult result = enters || answer == nullptr ? CUDA_SUCCESS : *answer;
+  const bool ends = Holds(kCaptureEnds, callback) && !Holds(kNotEnded, result);
+  const bool goes = Holds(kStreamGoes, callback) && result == CUDA_SUCCESS;
   if (Holds(kCaptureBegins, callback)) {
-    if (enters) return listener.capture_begins();
-    if (result != CUDA_SUCCESS) return listener.capture_ends();
-    capturing->Add(StreamOf(call));
-  } else if (Holds(kCaptureEnds, callback) && !enters && !Holds(kNotEnded, result)) {
-    (void)capturing->Remove(StreamOf(call));
+    HearOfBeginning(listener, capturing, StreamOf(call), enters, result);
+  } else if (!enters && (ends || goes) && capturing->Remove(StreamOf(call))) {
     listener.capture_ends();
-  } else if (Holds(kStreamGoes, callback) && !enters && result == CUDA_SUCCESS) {
-    if (capturing->Remove(StreamOf(call))) listener.capture_ends();
   }
 }
 
@@ -126,9 +143,10 @@ Subscriber::Subscriber(const Library& library, Listener listener)
       Enable(CUPTI_CB_DOMAIN_RESOURCE, CUPTI_CBID_RESOURCE_CONTEXT_CREATED);
       Enable(CUPTI_CB_DOMAIN_RESOURCE, CUPTI_CBID_RESOURCE_CONTEXT_DESTROY_STARTING);
     }
-    for (const CUpti_CallbackId call : kCaptureBegins) Enable(CUPTI_CB_DOMAIN_DRIVER_API, call);
+    // The ends first: whatever begins from then on may also end before the next call.
     for (const CUpti_CallbackId call : kCaptureEnds) Enable(CUPTI_CB_DOMAIN_DRIVER_API, call);
     for (const CUpti_CallbackId call : kStreamGoes) Enable(CUPTI_CB_DOMAIN_DRIVER_API, call);
+    for (const CUpti_CallbackId call : kCaptureBegins) Enable(CUPTI_CB_DOMAIN_DRIVER_API, call);
   } catch (...) {
     (void)library.target().unsubscribe(handle_);
     throw;

@@ -113,3 +113,18 @@ def test_a_capture_that_nobody_ends_is_named(standins: Standins) -> None:
     assert (counted.err, counted.code) == ("", 0)
     assert "a stream capture that has not ended kept the last window from being closed" in counted.reasons
     assert is_honest(counted.record, counted.truth())
+
+
+def test_a_capture_that_ends_while_we_begin_to_listen_is_over(standins: Standins) -> None:
+    """Its beginning was heard, or not, when the callbacks were asked for one after the other."""
+    short = python(
+        CAPTURE.replace("await_windows()", "")
+        + """
+    work_until(lambda roles: sum(roles.values()) > 3, lambda: (capture(0), work(0.01)))
+    """
+    )
+    script = {**SCRIPT, "delays": [{"call": "cuptiEnableCallback", "us": 50_000}]}
+    counted = run(standins, script, short)
+    assert (counted.err, counted.code) == ("", 0)
+    assert len(windows(counted)) > 3
+    assert counted.record["complete"], counted.reasons
