@@ -22,6 +22,7 @@ from ftprof.record.explanation import explain
 # Eight GPUs that nothing keeps awake take some ten seconds to start.
 PATIENCE_S = 30.0
 _DRIVER = "libcuda.so.1"
+_LONGEST_WORDS = 200
 _HIDDEN = ("CUDA_VISIBLE_DEVICES", "CUDA_INJECTION64_PATH")  # all GPUs, and no tool in that process
 _CHILD = "import sys; sys.path[:] = sys.argv[1:]; from ftprof.measure.device_chips import write_answer; write_answer()"
 _LOOK = "look for Xid messages in the kernel's log; if nvidia-smi hangs or fails too, reboot"
@@ -64,21 +65,21 @@ def ask_chips(environ: Mapping[str, str], patience_s: float = PATIENCE_S) -> Dev
     except OSError as error:
         return _nothing(f"no process could be started ({error})", "free some memory or processes")
     try:
-        out, _ = child.communicate(timeout=patience_s)
+        out, said = child.communicate(timeout=patience_s)
     except subprocess.TimeoutExpired:
         return _nothing(f"the CUDA driver did not answer within {patience_s:.0f} s", _LOOK)
     finally:
         end(child)
     if child.returncode < 0:
         return _nothing(f"the process that asked the CUDA driver ended with {signal_name(-child.returncode)}", _LOOK)
-    return _understood(out)
+    return _understood(out, said)
 
 
 def _nothing(what: str, remedy: str, no_driver: bool = False) -> DeviceChips:
     return DeviceChips({}, (ChipUnknown(None, what, remedy, no_driver),))
 
 
-def _understood(out: bytes) -> DeviceChips:
+def _understood(out: bytes, said: bytes) -> DeviceChips:
     try:
         answer = json.loads(out.splitlines()[-1])  # before it comes what a sitecustomize of the user's prints
         if failure := answer["failure"]:
@@ -87,7 +88,9 @@ def _understood(out: bytes) -> DeviceChips:
         names = {device["uuid"]: device["chip"] for device in devices if device["chip"]}
         unknown = [_unknown(device["uuid"], device["failure"]) for device in devices if device["failure"]]
     except (ValueError, LookupError, TypeError):
-        return _nothing("the process that asked the CUDA driver gave no answer", "run 'ftprof --debug doctor'")
+        last = " ".join(said.decode("utf-8", "replace").splitlines()[-1:])[:_LONGEST_WORDS] or "nothing"
+        what = f"the process that asked the CUDA driver gave no answer (it said: {last})"
+        return _nothing(what, "run 'ftprof --debug doctor'")
     return DeviceChips(names, tuple(unknown))
 
 
