@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ftprof.measure.cupti_search import search_roots
-from ftprof.measure.short_process import end, signal_name
+from ftprof.measure.short_process import OWN_FOLDER, end, signal_name
 from ftprof.record.device_window import bare_uuid
 from ftprof.record.explanation import explain
 
@@ -56,7 +56,7 @@ class DeviceChips:
 
 def ask_chips(environ: Mapping[str, str], patience_s: float = PATIENCE_S) -> DeviceChips:
     """Ask the driver in a child process. Raises nothing: whatever fails is in ``unknown``."""
-    command = [sys.executable, "-c", _CHILD, *sys.path]
+    command = [sys.executable, "-c", _CHILD, OWN_FOLDER, *sys.path]
     environment = {name: value for name, value in environ.items() if name not in _HIDDEN}
     try:
         child = subprocess.Popen(

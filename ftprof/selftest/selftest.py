@@ -15,12 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from ftprof.measure.short_process import end, signal_name
+from ftprof.measure.short_process import OWN_FOLDER, end, signal_name
 from ftprof.selftest.rows import NOT_COUNTED, Row, row_from_json, verdict_of
 
 LIMIT_S = 30.0
 _OF_CASES = 0.85  # of the limit: after this no case is begun, so that the one under way may end
-_CHILD = "import sys; sys.path[:] = sys.argv[3:]; from ftprof.selftest.worker import from_command_line as run; run()"
+_CHILD = (
+    "import sys; sys.path[:] = sys.argv[3:]; import ftprof; del sys.path[0];"
+    " from ftprof.selftest.worker import from_command_line as run; run()"
+)
 _LOOK = "look for Xid messages in the kernel's log"
 # The child leaves nothing behind (cupy makes a folder for its cache when it is imported), and cupy multiplies in tf32.
 _CACHE = "CUPY_CACHE_DIR"
@@ -82,7 +85,7 @@ def _child(
     try:
         # Its libraries are those that the user's programs find, whatever ftprof's own process takes first.
         path = [*filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)), *sys.path]
-        command = [sys.executable, "-c", _CHILD, str(writing), str(limit_s * _OF_CASES), *path]
+        command = [sys.executable, "-c", _CHILD, str(writing), str(limit_s * _OF_CASES), OWN_FOLDER, *path]
         try:
             child = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, pass_fds=[writing]

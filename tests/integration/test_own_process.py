@@ -15,6 +15,7 @@ from conftest import FTPROF, Wrapped, clean_environment, ftprof
 
 import ftprof as installed
 from ftprof.measure.device_chips import ask_chips
+from ftprof.selftest.selftest import selftest
 
 Run = Callable[..., Wrapped]
 ABOVE = ("check", "--flops", "1e26", "--json")
@@ -65,6 +66,16 @@ def test_what_it_prints_is_in_no_answer_of_a_child(users: Path) -> None:
     (users / "sitecustomize.py").write_text("print('hello')\n")
     answer = ask_chips(clean_environment(PYTHONPATH=str(users)))
     assert not [unknown for unknown in answer.unknown if "gave no answer" in unknown.what]
+
+
+def test_a_child_is_of_this_very_ftprof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a notebook runs in a clone: the current folder is first on its search path."""
+    (tmp_path / "ftprof").mkdir()
+    (tmp_path / "ftprof" / "__init__.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    answers = [unknown.what for unknown in ask_chips(clean_environment()).unknown]
+    answers.append(selftest(clean_environment()).why or "")
+    assert not [what for what in answers if "no answer" in what or "no module of ftprof" in what]
 
 
 def test_the_command_sees_the_environment_that_ftprof_was_given(wrap: Run, users: Path) -> None:
