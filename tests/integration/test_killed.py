@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from conftest import FTPROF, clean_environment, ftprof
 
+from ftprof.measure.unhooked import NEVER_LOADED
+
 ONE = 2 * 64**3
 # Each step's line is on stdout before the next begins, so the output says how much was done at the least.
 PROGRAM = """
@@ -121,8 +123,10 @@ def test_one_process_killed_while_the_others_go_on(tmp_path: Path, victim: int, 
     try:
         while len(training.processes()) < 4:
             time.sleep(0.05)
-        time.sleep(chance.uniform(0.0, 4.0))
         pid = training.processes()[victim]
+        while seed % 2 and victim > 0 and not training.journals_of(pid):
+            time.sleep(0.05)  # an odd seed's victim has begun; an even one's may be importing torch
+        time.sleep(chance.uniform(0.0, 3.0))
         began = training.journals_of(pid)
         kill(pid)
         code = training.process.wait(timeout=120)
@@ -137,8 +141,10 @@ def test_one_process_killed_while_the_others_go_on(tmp_path: Path, victim: int, 
     assert int(content["low"]) == closed_windows(training.folder)
     ended = {process["pid"]: process["end"] for process in content["processes"]}
     assert pid not in ended or ended[pid] is None
-    # A child that was killed before it had torch has done nothing, and nothing of the run is missing.
-    is_missing = victim < 2 or bool(began)
+    # A child that was killed before it had torch has done nothing, and nothing of the run is missing. One that was
+    # seen in the midst of the import, which is long on a busy machine, is named: from outside it may have done more.
+    in_import = any(f": process {pid} " in reason and NEVER_LOADED in reason for reason in content["reasons"])
+    is_missing = victim < 2 or bool(began) or in_import
     assert (content["complete"], content["high"] is None) == (not is_missing, is_missing)
     if victim > 0:
         own = json.loads(training.record.read_text())
