@@ -8,6 +8,7 @@
 
 #include "cupti/error.h"
 #include "cupti/process_calls.h"
+#include "cupti/zero_pages.h"
 
 namespace ftprof::cupti {
 namespace {
@@ -33,6 +34,7 @@ SharedObject LoadOne(const std::string& folder, const char* name) {
   std::string error;
   SharedObject loaded = SharedObject::Open(path, &error);
   if (!loaded) throw CuptiError("load " + path, 0, error, kRemedy);
+  if (!mapped) (void)GiveBackZeroPages(loaded);
   return loaded;
 }
 

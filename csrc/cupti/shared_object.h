@@ -1,9 +1,15 @@
 // dlopen, dlsym and where a mapped library came from.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 namespace ftprof::cupti {
+
+struct MemoryRange {
+  std::byte* begin = nullptr;
+  std::size_t size = 0;
+};
 
 // A handle of the dynamic loader, closed on destruction unless KeepMapped was called.
 class SharedObject {
@@ -23,6 +29,9 @@ class SharedObject {
 
   // The path that the loader mapped the library from.
   std::string Path() const;
+
+  // The whole pages of its writable memory that no file backs: its .bss. Empty where it has none.
+  MemoryRange UnbackedMemory() const noexcept;
 
   template <typename Function>
   bool Find(const char* symbol, Function* function) const {

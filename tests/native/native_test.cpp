@@ -3,6 +3,10 @@
 //   ftprof_native_test [ROOT...]   ROOT: a folder to search for CUPTI, such as a site-packages
 //
 // Without a ROOT only the parts that need no CUPTI run.
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdio>
@@ -22,6 +26,7 @@
 #include "cupti/host_profiler.h"
 #include "cupti/library.h"
 #include "cupti/version.h"
+#include "cupti/zero_pages.h"
 
 namespace {
 
@@ -31,6 +36,7 @@ using ftprof::counters::MakePlan;
 using ftprof::counters::Plan;
 using ftprof::counters::Role;
 using ftprof::cupti::CuptiError;
+using ftprof::cupti::GiveBackZeroPages;
 using ftprof::cupti::HostProfiler;
 using ftprof::cupti::Library;
 using Names = std::vector<std::string>;
@@ -182,6 +188,27 @@ void TestHostProfiler(const Library& library) {
   Expect(!ErrorOf([&] { NumPasses(library, {}); }).empty(), "empty config image");
 }
 
+// Six of eight written pages hold nothing but zeros.
+void TestZeroPages() {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  void* mapped =
+      mmap(nullptr, 8 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  Expect(mapped != MAP_FAILED, "memory for a test");
+  auto* memory = static_cast<std::byte*>(mapped);
+  std::fill_n(memory, 8 * page, std::byte{0});
+  memory[0] = memory[6 * page - 1] = std::byte{1};  // the first byte of a page, and the last of one
+  const std::vector<std::byte> before(memory, memory + 8 * page);
+  if (syscall(SYS_mlock, memory, 8 * page) == 0) {  // sanitizers make mlock do nothing
+    Expect(GiveBackZeroPages(memory, 8 * page) == 0, "locked memory is left alone");
+    (void)syscall(SYS_munlock, memory, 8 * page);
+  }
+  Expect(GiveBackZeroPages(memory, 8 * page) == 6 * page, "pages of zeros are given back");
+  Expect(std::equal(before.begin(), before.end(), memory), "what they hold reads the same");
+  memory[page] = std::byte{2};
+  Expect(memory[page] == std::byte{2}, "a page that was given back can be written");
+  (void)munmap(mapped, 8 * page);
+}
+
 void TestWithCupti(const std::vector<ftprof::cupti::SearchRoot>& roots) {
   const Library library = Library::Load(roots);
   std::printf("CUPTI %s: %s\n", library.info().version.c_str(), library.info().path.c_str());
@@ -202,6 +229,7 @@ int main(int argc, char** argv) {
   TestFewestGroups();
   TestPartsAndUnsupported();
   TestChipsThatCannotBePlanned();
+  TestZeroPages();
   const std::string nowhere = ErrorOf([] { Library::Load({{"/nonexistent", "test"}}); });
   Expect(nowhere.find("no libcupti under /nonexistent") != std::string::npos, "no CUPTI");
   std::vector<ftprof::cupti::SearchRoot> roots;
