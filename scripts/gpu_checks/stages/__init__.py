@@ -30,6 +30,7 @@ STAGES: tuple[Stage, ...] = (
     slots.STAGE,
     training.STAGE,
     overhead.STAGE,
+    overhead.STAGE_SMALL,
     accuracy.STAGE,
     nsight.STAGE,
     tools.STAGE,
