@@ -20,6 +20,7 @@ from ftprof.measure.analytic.hook import Journal, now_us, open_high, process_ide
 from ftprof.measure.injection import CounterOptions, with_counters
 from ftprof.measure.launch import current_host, sagemaker_output, training_job_name
 from ftprof.measure.methods import Methods
+from ftprof.measure.run_processes import process_status
 from ftprof.measure.shared_run import Part, SharedRun, first_line, settled
 from ftprof.record.journal import JOURNAL_SCHEMA, JOURNALS, read_journal
 from ftprof.record.launch import Launch
@@ -30,6 +31,7 @@ from ftprof.record.run_files import FAILURES, RUN_SUFFIX
 
 _PATIENCE_S = 2.0
 _YOUNG_S = 20.0
+_LOOKS = 5  # for processes that still work, while others end: on a busy machine some always do
 _LONGEST_WORD = 63  # of a training job's name; the record's name has room for two
 
 
@@ -201,16 +203,11 @@ class Run:
     def _wait_for_stragglers(self) -> list[str]:
         """Processes of the run (workers, ranks) may still write their last line; those that do not end are named."""
         deadline = time.monotonic() + _PATIENCE_S
-        while working := self._still_working():
+        while working := still_working(self.run_id):
             if time.monotonic() >= deadline:
                 return [f"process {pid} outlived the command: what it did then is not counted" for pid in working]
             time.sleep(0.02)
         return []
-
-    def _still_working(self) -> list[int]:
-        """Living processes of this run on this host that count, or are just about to import torch."""
-        mark = f"FTPROF_RUN_ID={self.run_id}".encode()
-        return [int(folder.name) for folder in Path("/proc").glob("[0-9]*") if _may_use_torch(folder, mark)]
 
     def discard(self) -> None:
         """Remove the directory with all journals."""
@@ -227,13 +224,31 @@ class Run:
             self.folder.rmdir()
 
 
-def _may_use_torch(process: Path, mark: bytes) -> bool:
-    """Whether a process of the run has torch mapped, or is a young Python that may yet import it."""
+def still_working(run_id: str) -> list[int]:
+    """Living processes of this run on this host that count, or are just about to import torch.
+
+    One that ended during the look may have left a child that was not there when it began: a daemon forks twice.
+    """
+    mark = f"FTPROF_RUN_ID={run_id}".encode()
+    for _ in range(_LOOKS):
+        looks = {int(folder.name): _may_use_torch(folder, mark) for folder in Path("/proc").glob("[0-9]*")}
+        working = [pid for pid, may in looks.items() if may]
+        if working or None not in looks.values():
+            return working
+    return []
+
+
+def _may_use_torch(process: Path, mark: bytes) -> bool | None:
+    """Whether a process of the run has torch mapped, or is a young Python that may import it yet. None: it is gone."""
     try:
-        if mark not in (process / "environ").read_bytes():
-            return False
+        environment = (process / "environ").read_bytes()
+        if mark not in environment:
+            status = process_status(int(process.name)) if not environment else None
+            return None if status is not None and status.state in "ZX" else False
         maps = (process / "maps").read_bytes()
         young = time.time() - process.stat().st_mtime < _YOUNG_S
+    except PermissionError:
+        return False  # not ours to look at
     except OSError:
-        return False  # it has just ended, or is not ours to look at
+        return None
     return b"libtorch" in maps or b"libftprof_inject" in maps or (young and b"python" in maps)

@@ -13,11 +13,14 @@ from ftprof.selftest.cases import Case, Work, on_tensor_cores
 from ftprof.selftest.counts import TENSOR_ROLES
 from ftprof.selftest.rows import Row
 
-ALIGNED = 1024
+ALIGNED = 3840  # a whole number of all tiles
 # Not a whole number of any tile. The libraries take only edges that are a multiple of so many bytes in short formats.
 UNALIGNED: Mapping[str, int] = {"fp8": 1008, "fp4": 1056}
 UNALIGNED_ELSE = 1000
-TILE = (256, 256, 128)  # M, N, K: no kernel of these libraries is known to pad a product further
+# Rows or columns of a tile, and its depth: no kernel of these libraries is known to pad a product further. (On an H200
+# 8192 columns were filled up to 8320, which are whole tiles of 160 or 320; docs/evidence.)
+TILE_EDGES = (256, 320, 192)
+TILE_DEPTH = 128
 _OF_LIBRARY: Mapping[str, tuple[str, ...]] = {
     "cupy": ("fp16", "tf32", "fp64"),
     "torch": ("bf16", "fp16", "tf32", "fp8", "fp4", "fp64"),
@@ -91,8 +94,7 @@ def _case(bench: Bench, name: str, precision: str, edge: int, open_library: Call
 
 def padded(edge: int) -> int:
     """The operations of a product whose sides are filled up to whole tiles; 2MNK where they are whole ones."""
-    m, n, k = (_whole(edge, tile) for tile in TILE)
-    return 2 * m * n * k
+    return 2 * max(_whole(edge, tile) for tile in TILE_EDGES) ** 2 * _whole(edge, TILE_DEPTH)
 
 
 def _whole(number: int, tile: int) -> int:

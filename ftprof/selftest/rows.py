@@ -32,6 +32,8 @@ class Row:
         """With what was counted. A ``problem`` fails it, whatever the number is."""
         if problem is None and not self.low <= counted <= self.high:
             problem = "the counters say something else than what was executed"
+            if not self.proved:
+                problem += ", or this kernel, which is not proved, executes something else than known ones do"
         return replace(self, counted=counted, verdict=PASS if problem is None else FAIL, why=problem)
 
     def not_counted(self, why: str) -> Row:

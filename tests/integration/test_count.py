@@ -285,6 +285,7 @@ def test_a_snapshot_holds_all_until_now_and_laps_add_up(standins: Standins, wrap
         assert sum(laps) == whole["flops"]
 
 
+@wrapped_or_not
 def test_blocks_of_several_threads_overlap(standins: Standins, wrap: bool) -> None:
     program = """
         gpu = Gpu()
@@ -407,6 +408,7 @@ def test_counters_that_are_refused_are_said_once_and_the_block_runs(standins: St
                wrap=wrap, **LONG)  # fmt: skip
     assert done.code == 0, done.err
     assert done.err.count("FtprofWarning") == 1
+    assert done.out.count("\n") == 1, "it is never printed"
     assert "program.py:" in done.err
     assert "NVreg_RestrictProfilingToAdminUsers" in done.err
     told = done.told

@@ -27,8 +27,8 @@ def told(run):
 wrapped_or_not = pytest.mark.parametrize("wrap", [False, True], ids=["alone", "inside wrap"])
 
 
-def run(tmp_path: Path, program: str, wrap: bool = False, **changes: str) -> Any:
-    """What the program's last line holds; it ended well."""
+def run(tmp_path: Path, program: str, wrap: bool = False, lines: int = 1, **changes: str) -> Any:
+    """What the program's last line holds; it ended well, and printed so many, with none of ftprof's among them."""
     path = tmp_path / "program.py"
     path.write_text(PROLOGUE + textwrap.dedent(program))
     command = [sys.executable, "-W", "ignore", str(path)]
@@ -39,6 +39,7 @@ def run(tmp_path: Path, program: str, wrap: bool = False, **changes: str) -> Any
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+    assert done.stdout.count("\n") == lines
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -116,6 +117,81 @@ def test_laps_snapshots_and_the_current_run(tmp_path: Path, wrap: bool) -> None:
     assert (outer["flops"], inner["flops"]) == (21 * MM, 9 * MM)
     assert (snapshot["flops"], snapshot["high"], snapshot["complete"]) == (4 * MM, 4 * MM, True)
     assert json.loads((tmp_path / "snapshot.json").read_text())["by_phase"] == {"train": str(4 * MM)}
+
+
+@wrapped_or_not
+def test_blocks_of_several_threads_overlap(tmp_path: Path, wrap: bool) -> None:
+    """Each holds what the whole process did between its edges, whichever ends first."""
+    told = run(
+        tmp_path,
+        """
+        steps = [threading.Event() for _ in range(3)]
+        runs = {}
+        def other():
+            steps[0].wait()
+            with ftprof.count() as runs["other"]:
+                work(2)
+                steps[1].set()
+                steps[2].wait()
+        thread = threading.Thread(target=other)
+        thread.start()
+        with ftprof.count() as runs["main"]:
+            work(1)
+            steps[0].set()
+            steps[1].wait()
+            work(4)
+        work(8)
+        steps[2].set()
+        thread.join()
+        print(json.dumps([told(runs[name]) for name in ("main", "other")]))
+        """,
+        wrap,
+    )
+    assert [(part["flops"], part["high"], part["complete"]) for part in told] == [
+        (7 * MM, 7 * MM, True),
+        (14 * MM, 14 * MM, True),
+    ]
+
+
+@wrapped_or_not
+def test_blocks_of_several_tasks_overlap(tmp_path: Path, wrap: bool) -> None:
+    """The first task's block ends while the second's goes on; each has its own current run."""
+    told = run(
+        tmp_path,
+        """
+        import asyncio
+        async def first(second_began, first_ended):
+            with ftprof.count() as run:
+                work(1)
+                await second_began.wait()
+                work(2)
+                mine = ftprof.current() is run
+            first_ended.set()
+            return run, mine
+        async def second(second_began, first_ended):
+            with ftprof.count() as run:
+                second_began.set()
+                await first_ended.wait()
+                work(4)
+                return run, ftprof.current() is run
+        async def both():
+            events = asyncio.Event(), asyncio.Event()
+            return await asyncio.gather(first(*events), second(*events))
+        with ftprof.count() as outer:
+            answers = asyncio.run(both())
+            kept = ftprof.current() is outer
+        runs = [run for run, _ in answers] + [outer]
+        print(json.dumps([kept and all(mine for _, mine in answers), *map(told, runs)]))
+        """,
+        wrap,
+    )
+    each_is_current, *parts = told
+    assert each_is_current
+    assert [(part["flops"], part["high"], part["complete"]) for part in parts] == [
+        (3 * MM, 3 * MM, True),
+        (6 * MM, 6 * MM, True),
+        (7 * MM, 7 * MM, True),
+    ]
 
 
 def test_threads_and_backward(tmp_path: Path) -> None:
@@ -241,6 +317,6 @@ def test_the_total_is_that_of_torchs_own_counter(tmp_path: Path) -> None:
 
 def test_the_documents_example_runs(tmp_path: Path) -> None:
     example = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "count.md").read_text(), re.DOTALL)[0]
-    flops = run(tmp_path, example + "print(run.flops)\n")
+    flops = run(tmp_path, example + "print(run.flops)\n", lines=3)
     assert flops == 10 * 2 * (2 * 64 * 1024 * 1024)
     assert json.loads((tmp_path / "record.json").read_text())["flops"] == str(flops)

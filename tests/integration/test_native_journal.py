@@ -231,30 +231,57 @@ SRUN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "variables",
-    [
+def rank(rank: int, world_size: int | None = None, **more: int) -> dict[str, int]:
+    """As a journal has it: what a launcher does not say is left out."""
+    return {"rank": rank, **({} if world_size is None else {"world_size": world_size}), **more}
+
+
+OF_SRUN = rank(1, 2, local_rank=0, node=1, nodes=2)
+LAUNCHERS = {
+    "torchrun": (
         {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "GROUP_RANK": "1", "GROUP_WORLD_SIZE": "2"},
+        rank(3, 8, local_rank=1, node=1, nodes=2),
+    ),
+    "deepspeed": (
         {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "CROSS_RANK": "1", "CROSS_SIZE": "2"},
+        rank(3, 8, local_rank=1, node=1, nodes=2),
+    ),
+    "Open MPI's mpirun": (
+        {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_LOCAL_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4"},
+        rank(3, 4, local_rank=1),
+    ),
+    "MVAPICH2's mpirun_rsh": (
+        {"MV2_COMM_WORLD_RANK": "3", "MV2_COMM_WORLD_LOCAL_RANK": "1", "MV2_COMM_WORLD_SIZE": "4"},
+        rank(3, 4, local_rank=1),
+    ),
+    "Hydra's mpirun": ({"PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALRANKID": "0"}, rank(1, 4, local_rank=0)),
+    "srun": (SRUN, OF_SRUN),
+    "PMIx alone": ({"PMIX_RANK": "5"}, rank(5)),
+    "PMIx of srun": ({"PMIX_RANK": "5", **SRUN}, OF_SRUN),
+    "mpirun in an srun": ({"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4", **SRUN}, rank(3, 4)),
+    "mpirun by an srun": ({"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALRANKID": "0", **SRUN}, OF_SRUN),
+    "another mpirun in an srun": ({"PMI_RANK": "1", "PMI_SIZE": "4", **SRUN}, rank(1, 4)),
+    "empty and negative": (
         {"RANK": "", "SLURM_PROCID": "007", "SLURM_STEP_NUM_TASKS": "-2", "PMI_SIZE": "4"},
-        {"OMPI_COMM_WORLD_LOCAL_RANK": "2", "OMPI_COMM_WORLD_RANK": "1.5"},
-        {"RANK": "nine", "LOCAL_RANK": " 1", "WORLD_SIZE": "1e3"},
-        {"RANK": "9007199254740992", "MV2_COMM_WORLD_RANK": "1", "MV2_COMM_WORLD_SIZE": "2"},
-        {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4", **SRUN},
-        {"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALRANKID": "0", **SRUN},
-        {"PMI_RANK": "1", "PMI_SIZE": "4", **SRUN},
-        {"PMIX_RANK": "5", **SRUN},
-        {"PMIX_RANK": "5"},
-    ],
-)
-def test_rank_is_that_of_the_hook(program: str, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+        rank(7),
+    ),
+    "no whole number": ({"OMPI_COMM_WORLD_LOCAL_RANK": "2", "OMPI_COMM_WORLD_RANK": "1.5"}, None),
+    "no number": ({"RANK": "nine", "LOCAL_RANK": " 1", "WORLD_SIZE": "1e3"}, None),
+    "too large": ({"RANK": "9007199254740992", "MV2_COMM_WORLD_RANK": "1", "MV2_COMM_WORLD_SIZE": "2"}, rank(1, 2)),
+}
+
+
+@pytest.mark.parametrize(("variables", "expected"), LAUNCHERS.values(), ids=LAUNCHERS)
+def test_a_rank_is_the_launchers_in_both_journals(
+    program: str, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: dict[str, int] | None
+) -> None:
     environment = clean_environment(**variables)
     for name in list(os.environ):
         monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     done = subprocess.run([program, "identity"], capture_output=True, check=True, timeout=60)
-    assert json.loads(done.stdout)["rank"] == hook.rank_of(environment)
+    assert json.loads(done.stdout)["rank"] == hook.rank_of(environment) == expected
 
 
 # ---------------------------------------------------------------- reading what it wrote

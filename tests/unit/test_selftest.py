@@ -6,6 +6,8 @@ import hashlib
 import importlib
 import json
 import shutil
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,9 @@ from ftprof.errors import UntrustedInput
 from ftprof.record import schemas
 from ftprof.record.spans import Metric
 from ftprof.report.selftest_text import selftest_lines
+from ftprof.selftest import cases
 from ftprof.selftest.counts import Counts
-from ftprof.selftest.known_kernels import INSTRUCTIONS, KERNELS, KNOWN_KERNELS, SOURCE, kernels_of
+from ftprof.selftest.known_kernels import FFMA, INSTRUCTIONS, KERNELS, KNOWN_KERNELS, SOURCE, kernels_of
 from ftprof.selftest.machine_code import binary_for
 from ftprof.selftest.products import ALIGNED, UNALIGNED, UNALIGNED_ELSE, padded
 from ftprof.selftest.rows import FAIL, NOT_COUNTED, PASS, SKIPPED, Row, exit_code_of, row_from_json, verdict_of
@@ -111,11 +114,49 @@ def test_a_row_is_judged_by_both_ends_and_comes_back_from_json() -> None:
 
 
 def test_products_are_padded_to_whole_tiles() -> None:
-    assert padded(ALIGNED) == 2 * 1024**3
-    assert padded(1000) == 2 * 1024**3
+    assert padded(ALIGNED) == 2 * ALIGNED**3
+    assert all(ALIGNED % tile == 0 for tile in (64, 96, 128, 160, 192, 256, 320))
+    assert padded(1000) == 2 * 1280 * 1280 * 1024
     assert padded(1056) == 2 * 1280 * 1280 * 1152
+    assert padded(8192) >= 1_116_691_496_960  # what an H200 executed of it (docs/evidence)
     for edge in (UNALIGNED_ELSE, *UNALIGNED.values()):
         assert 2 * edge**3 < padded(edge)
+
+
+class RecordingBench:
+    """Notes what work launches, and where."""
+
+    def __init__(self) -> None:
+        self.kernels = self.gpu = self
+        self.launched: list[tuple[str, object]] = []
+
+    def launch(self, name: str, stream: object = None) -> None:
+        self.launched.append((name, stream))
+
+    def stream(self) -> object:
+        return object()
+
+    def captured(self, launch: Callable[[object], None]) -> str:
+        launch("the capture's stream")
+        return "the graph"
+
+    def launch_graph(self, graph: object) -> None:
+        self.launched.append(("launched", graph))
+
+
+def test_the_rows_of_streams_and_graphs_do_what_they_say() -> None:
+    bench: Any = RecordingBench()
+    work = cases._on_streams(bench, FFMA)
+    bench.launched.clear()
+    work()
+    streams = Counter(stream for _, stream in bench.launched)
+    assert (len(streams), set(streams.values())) == (4, {2})
+    assert None not in streams
+    work = cases._in_graph(bench, FFMA)
+    assert bench.launched[-5:] == [(FFMA.name, "the capture's stream")] * 5
+    bench.launched.clear()
+    work()
+    assert bench.launched == [("launched", "the graph")] * 3
 
 
 def test_operations_under_another_precision_are_found() -> None:
