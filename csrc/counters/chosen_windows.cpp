@@ -57,8 +57,8 @@ ChosenWindows::ChosenWindows(const cupti::Library& library, const cupti::Driver&
   driver.MakeCurrent(context_);
   const std::lock_guard<std::mutex> lock(library_.host_mutex());
   cupti::InitializeProfiler(library_);
-  const std::string obstacle = cupti::WhyUnsupported(library_, driver.CurrentDevice());
-  if (!obstacle.empty()) throw CuptiError("cuptiProfilerDeviceSupported", 0, obstacle, {});
+  if (const auto obstacle = cupti::WhyUnsupported(library_, driver.CurrentDevice()))
+    throw CuptiError(*obstacle);
   plan_ = MakePlan(ChipFromCupti(library_, cupti::ChipName(library_, device_.ordinal)));
 }
 

@@ -224,8 +224,8 @@ void Meter::Prepare() {
   const std::lock_guard<std::mutex> lock(library_.host_mutex());
   CheckWanted();
   cupti::InitializeProfiler(library_);
-  const std::string obstacle = cupti::WhyUnsupported(library_, driver_.CurrentDevice());
-  if (!obstacle.empty()) throw CuptiError("cuptiProfilerDeviceSupported", 0, obstacle, {});
+  if (const auto obstacle = cupti::WhyUnsupported(library_, driver_.CurrentDevice()))
+    throw CuptiError(*obstacle);
   if (!schedule_) MakeSchedule();
 }
 

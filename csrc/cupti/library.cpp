@@ -219,8 +219,11 @@ Library Library::Load(const std::vector<SearchRoot>& roots) {
       try {
         Library library = LoadFile(file->string(), root.origin);
         // The user may have installed the one that was passed over for just this.
-        if (first_failure)
-          library.info_.warning = "passed over: " + std::string(first_failure->what());
+        if (first_failure) {
+          std::string* warning = &library.info_.warning;
+          *warning += (warning->empty() ? "" : "; ") +
+                      ("passed over: " + std::string(first_failure->what()));
+        }
         return library;
       } catch (const CuptiError& error) {
         if (!first_failure) first_failure = error;

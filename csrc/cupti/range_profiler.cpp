@@ -22,9 +22,11 @@ std::vector<const char*> Pointers(const std::vector<std::string>& names) {
   return pointers;
 }
 
-// The device's own answer, by CUpti_Profiler_DeviceSupported_Params.
+// The device's own answer, by CUpti_Profiler_DeviceSupported_Params. code: what CUPTI's calls would
+// fail with there, so that it is explained as that is.
 struct Obstacle {
   CUpti_Profiler_Support_Level level;
+  CUptiResult code;
   const char* what;
 };
 
@@ -43,28 +45,31 @@ std::string ChipName(const Library& library, int device) {
   return params.pChipName != nullptr ? params.pChipName : "";
 }
 
-std::string WhyUnsupported(const Library& library, CUdevice device) {
+std::optional<CuptiError> WhyUnsupported(const Library& library, CUdevice device) {
+  constexpr char kCall[] = "cuptiProfilerDeviceSupported";
   auto params = Sized<CUpti_Profiler_DeviceSupported_Params>(
       CUpti_Profiler_DeviceSupported_Params_STRUCT_SIZE);
   params.cuDevice = device;
   params.api = CUPTI_PROFILER_RANGE_PROFILING;
-  library.Check(library.target().device_supported(&params), "cuptiProfilerDeviceSupported");
-  if (params.isSupported == CUPTI_PROFILER_CONFIGURATION_SUPPORTED) return {};
+  library.Check(library.target().device_supported(&params), kCall);
+  if (params.isSupported == CUPTI_PROFILER_CONFIGURATION_SUPPORTED) return std::nullopt;
   const Obstacle obstacles[] = {
-      {params.architecture, "its architecture is too old"},
-      {params.sli, "SLI is on"},
-      {params.vGpu, "it is a vGPU whose profiling is off"},
-      {params.confidentialCompute, "confidential computing is on"},
-      {params.cmp, "it is a mining processor"},
-      {params.wsl, "WSL does not allow it"},
+      {params.architecture, CUPTI_ERROR_NOT_SUPPORTED, "its architecture is too old"},
+      {params.sli, CUPTI_ERROR_SLI_DEVICE_NOT_SUPPORTED, "SLI is on"},
+      {params.vGpu, CUPTI_ERROR_VIRTUALIZED_DEVICE_INSUFFICIENT_PRIVILEGES,
+       "it is a vGPU whose profiling is off"},
+      {params.confidentialCompute, CUPTI_ERROR_CONFIDENTIAL_COMPUTING_NOT_SUPPORTED,
+       "confidential computing is on"},
+      {params.cmp, CUPTI_ERROR_CMP_DEVICE_NOT_SUPPORTED, "it is a mining processor"},
+      {params.wsl, CUPTI_ERROR_WSL_DEVICE_NOT_SUPPORTED, "WSL does not allow it"},
   };
   for (const Obstacle& obstacle : obstacles) {
     if (obstacle.level == CUPTI_PROFILER_CONFIGURATION_UNSUPPORTED ||
         obstacle.level == CUPTI_PROFILER_CONFIGURATION_DISABLED) {
-      return obstacle.what;
+      return CuptiError(kCall, obstacle.code, obstacle.what, {});
     }
   }
-  return "CUPTI does not say why";
+  return CuptiError(kCall, CUPTI_ERROR_NOT_SUPPORTED, "CUPTI does not say why", {});
 }
 
 std::vector<std::uint8_t> CounterAvailability(const Library& library, CUcontext context) {

@@ -4,11 +4,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cupti/call_permit.h"
 #include "cupti/counter_data.h"
+#include "cupti/error.h"
 #include "cupti/host_profiler.h"
 #include "cupti/library.h"
 
@@ -17,8 +19,8 @@ namespace ftprof::cupti {
 // What can be asked before a session. Each throws CuptiError.
 void InitializeProfiler(const Library& library);
 std::string ChipName(const Library& library, int device);
-// Empty where this device can be profiled as it is set up; else what forbids it.
-std::string WhyUnsupported(const Library& library, CUdevice device);
+// Nothing where this device can be profiled as it is set up; else what forbids it.
+std::optional<CuptiError> WhyUnsupported(const Library& library, CUdevice device);
 // The raw counters that can be read in this context. May fail while another session is active.
 std::vector<std::uint8_t> CounterAvailability(const Library& library, CUcontext context);
 

@@ -19,7 +19,7 @@
 namespace ftprof::inject {
 namespace {
 
-constexpr std::chrono::seconds kPatienceAtExit{2};
+constexpr std::chrono::milliseconds kPatienceAtExit{1800};  // and 200 for the journal: 2 s in all
 
 // Never destroyed: threads may use it until the process's very end.
 std::atomic<Watcher*> g_watcher{nullptr};

@@ -22,8 +22,11 @@ std::optional<CUcontext> CurrentContext() {
   decltype(&cuCtxGetCurrent) get_current = nullptr;
   CUcontext context = nullptr;
   if (!driver || !driver.Find("cuCtxGetCurrent", &get_current)) return std::nullopt;
-  // Not initialised, also in a child that was forked afterwards: then no context is anybody's.
-  if (get_current(&context) != CUDA_SUCCESS) return std::nullopt;
+  const CUresult result = get_current(&context);
+  // Also in a child that was forked afterwards: then no context is anybody's.
+  if (result == CUDA_ERROR_NOT_INITIALIZED || result == CUDA_ERROR_DEINITIALIZED)
+    return std::nullopt;
+  if (result != CUDA_SUCCESS) throw cupti::CuptiError("cuCtxGetCurrent", result, "", {});
   return context;
 }
 

@@ -166,7 +166,8 @@ class Windows {
 };
 
 void DefineWindows(py::module_& module) {
-  py::class_<Windows>(module, "ChosenWindows")
+  // Not yet closed, its destructor ends a session.
+  py::class_<Windows>(module, "ChosenWindows", py::release_gil_before_calling_cpp_dtor())
       .def(py::init<const FoundContext&>(), py::arg("context"), NoGil())
       .def_property_readonly(
           "plan", [](Windows& w) { return PlannedPart(w.get().device(), w.get().plan()); })

@@ -47,7 +47,9 @@ class Device {
         ordinal_(ordinal) {
     driver_.MakeCurrent(primary_.get());
     cupti::InitializeProfiler(library_);
-    obstacle_ = cupti::WhyUnsupported(library_, driver_.CurrentDevice());
+    if (const auto obstacle = cupti::WhyUnsupported(library_, driver_.CurrentDevice())) {
+      obstacle_ = obstacle->what();
+    }
     chip_ = cupti::ChipName(library_, ordinal);
   }
 

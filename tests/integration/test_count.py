@@ -22,6 +22,7 @@ from nvml_standin import Standin as Nvml
 from nvml_standin import nvml_library, standin
 
 from ftprof.record import schemas
+from ftprof.record.explanation import explain
 
 __all__ = ["nvml_library", "standin"]  # fixtures
 
@@ -415,6 +416,49 @@ def test_counters_that_are_refused_are_said_once_and_the_block_runs(standins: St
     assert (told["flops"], told["high"], told["method"], told["complete"]) == (None, None, "analytic", False)
     assert told["heard"] == 1
     assert any("only administrators" in reason or "35" in reason for reason in told["reasons"]), told["reasons"]
+
+
+FAILING = [
+    ("cuptiGetVersion", 1, 1), ("cuCtxGetCurrent", 201, 1), ("cuCtxSetCurrent", 201, 2), ("cuDeviceGetUuid", 101, 1),
+    ("cuptiProfilerInitialize", 15, 1), ("cuptiProfilerDeviceSupported", 27, 1), ("cuptiDeviceGetChipName", 2, 1),
+    ("cuptiProfilerGetCounterAvailability", 26, 1), ("cuptiProfilerHostGetNumOfPasses", 999, 1),
+    ("cuptiRangeProfilerEnable", 8, 1), ("cuptiRangeProfilerSetConfig", 7, 1), ("cuptiRangeProfilerStart", 26, 2),
+    ("cuptiRangeProfilerPushRange", 7, 3), ("cuptiRangeProfilerPopRange", 7, 3), ("cuptiRangeProfilerStop", 999, 1),
+    ("cuptiRangeProfilerDecodeData", 9, 1), ("cuptiRangeProfilerGetCounterDataInfo", 1, 1),
+    ("cuptiProfilerHostEvaluateToGpuValues", 17, 1), ("cuptiRangeProfilerDisable", 1, 1),
+    ("cuThreadExchangeStreamCaptureMode", 4, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("every", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize(("call", "code", "nth"), FAILING, ids=[call for call, _, _ in FAILING])
+def test_a_call_that_fails_is_a_gap_and_no_more(
+    standins: Standins, call: str, code: int, nth: int, every: bool
+) -> None:
+    """Whatever fails, the block runs to its end, and what was executed in it lies in what is said of it."""
+    program = """
+        gpu = Gpu()
+        with ftprof.count() as run:
+            for _ in range(20):
+                gpu.launch("gemm", 100)
+        print(json.dumps(told(run)))
+    """
+    failure = {"call": call, "code": code, "nth": nth, "every": every, "threads": "others"}
+    done = run(standins, program, {**SCRIPT, "failures": [failure], "trace": True}, options=("-W", "ignore"), **SHORT)
+    assert (done.code, done.err, done.out.count("\n")) == (0, "", 1), done.out
+    assert standins.violations() == []
+    failed = [
+        line for line in standins.trace() if line.get("call", "").removesuffix("_v2") == call and line["code"] == code
+    ]
+    assert failed, "it was never made to fail"
+    told, truth = done.told, 2000 * FLOPS
+    assert (told["low"] or 0) <= truth
+    assert told["high"] is None or told["high"] >= truth
+    if told["complete"]:
+        assert is_honest(told, truth)
+    else:
+        reasons = " ".join(told["reasons"])
+        assert call in reasons or explain(call, code).meaning in reasons, reasons
 
 
 def test_warnings_that_are_errors_do_not_reach_the_block(standins: Standins) -> None:

@@ -319,13 +319,17 @@ ANSWERED = {
     "a negative number": (VALUES, {"value": -1}, {}, "is no exact count: -1"),
     "half a count": (VALUES, {"value": 0.5}, {}, "is no exact count: 0.5"),
     "too large to be exact": (VALUES, {"value": 2**53}, {}, "is no exact count: 9007199254740992"),
-    "a vGPU": ("cuptiProfilerDeviceSupported", {"isSupported": 1, "vGpu": 2}, EVERY, "it is a vGPU whose profiling"),
-    "confidential": (
-        "cuptiProfilerDeviceSupported",
-        {"isSupported": 1, "confidentialCompute": 1},
-        EVERY,
-        "confidential computing is on",
-    ),
+    **{
+        name: ("cuptiProfilerDeviceSupported", {"isSupported": 1, field: level}, EVERY, remedy)
+        for name, field, level, remedy in [
+            ("a vGPU", "vGpu", 2, "have the host's administrator set enable_profiling=1 for this vGPU"),
+            ("confidential", "confidentialCompute", 1, "count on a machine without it, or in its development mode"),
+            ("SLI", "sli", 1, "switch SLI off"),
+            ("a mining card", "cmp", 1, "use another method"),
+            ("WSL", "wsl", 1, "update the Windows driver"),
+            ("an old chip", "architecture", 1, "run 'ftprof doctor'"),
+        ]
+    },
     "several passes": ("cuptiProfilerHostGetNumOfPasses", {"numOfPasses": 2}, EVERY, "takes 2 passes on this device"),
 }
 

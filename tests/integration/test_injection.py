@@ -192,6 +192,16 @@ def not_counted(counted: CountedRun) -> str:
     return " ".join(shown.stdout.partition("Not counted\n")[2].split())
 
 
+def test_windows_close_before_a_count_is_too_large_to_be_exact(standins: Standins) -> None:
+    """By the device's highest rate, whatever was asked: at ten times an H200's clock ten times as soon."""
+    fast = {**SCRIPT, "devices": [{"clock_khz": 19_800_000}]}
+    counted = run(standins, fast, program(standins, *WORK), FTPROF_SLOT_US="10000000,10000000")
+    most_s = 2**53 / (8192 * 132 * 19.8e9)
+    spans = [(window.end_us - window.begin_us) / 1e6 for window in windows(counted)]
+    assert most_s / 10 < max(spans) < most_s
+    assert is_honest(counted.record, counted.truth())
+
+
 def test_many_contexts_come_and_go_while_they_are_counted(standins: Standins) -> None:
     source = """
         init()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import FTPROF
 from counted_runs import CountedRun, is_honest
 from cuda_standins import BF16, Standins
 from injection_runs import beside_truth, program, python, run, windows
@@ -62,6 +64,20 @@ def test_eight_processes_with_four_threads_and_graphs_on_two_devices(standins: S
     assert abs(int(record["flops"]) - truth) < truth // 3  # a busy machine makes few windows; the interval holds
     assert record["complete"], record["reasons"]
     assert {row["uuid"] for row in record["estimates"]} == set(UUIDS)
+
+
+def test_contexts_of_their_own_beside_primary_ones_are_said_to_be_unseen(standins: Standins) -> None:
+    """Without --subscribe: all 16 primary contexts of eight processes, to the last window, and none of the other 8."""
+    work = program(standins, "--processes", "8", *LAUNCHES, "--graphs", "--create-context")
+    counted = run(standins, SCRIPT, work, FTPROF_SLOT_US="20000,100000")
+    assert len(counted_contexts(counted)) == 16
+    pairs = beside_truth(counted)
+    assert [window.counts for window, _ in pairs] == [truth for _, truth in pairs]
+    looked_for = [process["software"].get("contexts") for process in counted.record["processes"]]
+    assert looked_for.count("primary") == 8
+    assert "all" not in looked_for
+    shown = subprocess.run([FTPROF, "report", str(counted.path)], capture_output=True, text=True, timeout=60)
+    assert "contexts that a program makes itself are seen with --subscribe only" in " ".join(shown.stdout.split())
 
 
 def test_every_context_of_eight_processes_is_counted_on_demand(standins: Standins) -> None:

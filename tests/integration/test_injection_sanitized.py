@@ -139,7 +139,7 @@ def is_clean(done: subprocess.CompletedProcess[str], code: int = 0) -> bool:
     [
         ["--graphs", "--create-context"],
         ["--capture", "--reset"],
-        ["--processes", "2", "--graphs"],
+        ["--processes", "8", "--graphs"],
         ["--fork", "after"],
         ["--fork", "before", "--end", "exit"],
         ["--no-synchronize", "--end", "exit"],
