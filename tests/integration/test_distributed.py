@@ -254,6 +254,44 @@ def test_the_callback_of_hugging_face_adds_up_its_ranks_and_goes_on(tmp_path: Pa
     assert (record["flops"], len(record["processes"])) == (str(whole), 4)
 
 
+def test_the_callback_of_lightning_adds_up_its_ranks_and_goes_on(tmp_path: Path) -> None:
+    """Real DDP over gloo; each rank has half of the rows. A resumed training is what an uninterrupted one is."""
+    found = run(
+        tmp_path,
+        """
+        import lightning.pytorch as lightning
+        from lightning.pytorch.plugins.environments import TorchElasticEnvironment
+        from lightning.pytorch.strategies import DDPStrategy
+        from ftprof.integrations.lightning import FtprofCallback
+
+        def ddp():
+            strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment(), process_group_backend="gloo")
+            return {"devices": 2, "strategy": strategy}
+
+        def train(folder, resume=None, **changes):
+            callback = FtprofCallback(pretrain_flops="8.4e22")
+            fit(lightning, Path(folder), [callback], resume, **ddp(), **changes)
+            return told(callback.result)
+
+        os.environ["LOCAL_WORLD_SIZE"] = "2"
+        bare = lambda number: counted_by_torch(lambda: fit(lightning, Path("bare"), [], **ddp()))
+        found["by torch"] = in_ranks(2, bare)
+        found["whole"] = in_ranks(2, lambda number: train("whole"))
+        found["first"] = in_ranks(2, lambda number: train("resumed", max_steps=2))
+        checkpoint = next(Path("resumed", "checkpoints").glob("*step=2.ckpt"))
+        found["resumed"] = in_ranks(2, lambda number: train("resumed", checkpoint))
+        """,
+    )
+    whole = sum(found["by torch"])
+    # By hand: of eight rows in all a rank has four, in two epochs of two steps of two rows.
+    assert found["by torch"] == [4 * 2 * 2 * (2 * 16 * 32 + 3 * 32 * 1)] * 2
+    for name, runs in (("whole", 2), ("resumed", 4)):
+        for rank in found[name]:
+            assert (rank["flops"], rank["high"], rank["complete"]) == (whole, whole, True), name
+            assert (len(set(rank["runs"])), rank["by_phase"]) == (runs, {"train": whole})
+    assert json.loads((tmp_path / "resumed" / "ftprof.json").read_text())["flops"] == str(whole)
+
+
 def test_a_rank_without_the_callback_neither_breaks_the_training_nor_is_waited_for_twice(tmp_path: Path) -> None:
     """Loggers are often given to the first rank only. A collective of the training would have to match on all ranks."""
     found = run(

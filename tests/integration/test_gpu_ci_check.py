@@ -198,6 +198,10 @@ def test_a_command_that_is_not_there(runner: Runner) -> None:
 def test_a_summary_that_cannot_be_written_changes_no_code_of_the_command(runner: Runner) -> None:
     runner.job_summary.mkdir()
     assert runner.check(command=["sh", "-c", "exit 7"]).code == 7
+    (runner.folder / "ftprof-check").rename(runner.folder / "first")
+    done = runner.check(command=["true"])
+    assert done.code == 1, "a job that leaves no summary is no success"
+    assert "no summary could be written" in done.err
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ The stand-ins count what their script says, so a pass here proves the self-test,
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -180,6 +181,40 @@ def test_one_wrong_count_fails_exactly_its_row(machine: Machine, name: str) -> N
     assert f"{failed['name']} {failed['precision']}" == row
     assert why in failed["why"]
     assert len(only(answer, "pass")) == len(answer["rows"]) - 1
+
+
+def ci_check(machine: Machine, *options: str) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """The script for CI jobs, with a program that does 3x10^12 operations; its folder."""
+    machine.script["kernels"]["gemm"] = {BF16: 10**9, "duration_us": 100}
+    folder = machine.standins.work / "check"
+    program = [str(machine.standins.folder / "standin_program"), "--kernels", "gemm:3000", "--seconds", "0.5"]
+    command = [str(REPOSITORY / "scripts" / "gpu_ci_check"), "--ftprof", FTPROF, "--output", str(folder)]
+    done = subprocess.run(
+        [*command, "--require", "counters", "--fail-on", "within-margin", *options, "--", *program],
+        env=machine.environment(), cwd=machine.standins.work, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    record = json.loads((folder / "record.json").read_text())
+    assert int(record["low"]) <= 3 * 10**12 <= int(record["high"])
+    return done, folder
+
+
+def test_the_check_for_ci_jobs_where_counters_are_proved(machine: Machine) -> None:
+    """The whole way on a runner with a GPU: doctor, self-test, counted command, verdict, and no warning."""
+    done, folder = ci_check(machine)
+    assert done.returncode == 0, done.stderr
+    summary = (folder / "summary.md").read_text()
+    assert re.match(r"## ftprof: below \(method (counters|sampled)\)\n", summary)
+    assert "NO HARDWARE COUNTERS" not in summary
+    assert "Self-test of the counters: passed: the counters of this GPU give what was executed." in summary
+    assert json.loads((folder / "selftest.json").read_text())["verdict"] == "pass"
+
+
+@pytest.mark.slow
+def test_an_interval_that_holds_the_threshold_fails_the_job_where_that_is_asked_for(machine: Machine) -> None:
+    """P = 9x10^12: ec-2025 compares with P/3."""
+    done, folder = ci_check(machine, "--no-selftest", "--pretrain-flops", "9e12", "--policy", "ec-2025")
+    assert done.returncode == 4, done.stderr
+    assert (folder / "summary.md").read_text().startswith("## ftprof: within margin (method ")
 
 
 def test_instructions_that_patched_code_counts_otherwise_fail_their_row(machine: Machine) -> None:

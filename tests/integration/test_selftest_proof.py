@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 from types import ModuleType
 from typing import Any
@@ -115,3 +116,12 @@ def test_binaries_that_were_changed_are_found(prover: ModuleType, tools: Any, tm
     assert len(problems) == 4, problems
     for text, problem in zip(("source", "sm_75", "sm_90.cubin is not", "FFMA': 129"), problems, strict=True):
         assert text in problem
+
+
+@pytest.mark.slow
+def test_the_command_proves_what_ships(tools: Any) -> None:
+    """As docs/selftest.md has it."""
+    script = REPOSITORY / "scripts" / "prove_selftest.py"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("proved: 69 kernels for sm_75, sm_80, sm_86, sm_89, sm_90, sm_100, sm_120, by NVRTC")

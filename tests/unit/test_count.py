@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import logging
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -25,12 +26,14 @@ from typing import Any, ClassVar
 from xml.etree import ElementTree
 
 import pytest
+from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_record import record
 
 import ftprof
 from ftprof import counting
+from ftprof.count_arguments import CountArguments
 from ftprof.errors import FtprofError
 from ftprof.measure import in_process
 from ftprof.measure.after_import import after_import
@@ -55,10 +58,15 @@ def test_importing_ftprof_brings_nothing_heavy() -> None:
 
 
 def test_callbacks_take_what_count_takes() -> None:
-    from ftprof.count_arguments import CountArguments
-
     named = [p.name for p in inspect.signature(ftprof.count).parameters.values() if p.kind is p.KEYWORD_ONLY]
     assert named == list(CountArguments.__annotations__)
+
+
+def test_the_documents_name_every_argument_and_no_other() -> None:
+    page = (REPOSITORY / "docs" / "count.md").read_text()
+    table = page.partition("| argument | meaning |")[2].partition("\n\n")[0]
+    documented = {name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert documented == set(CountArguments.__annotations__)
 
 
 def test_what_the_package_offers() -> None:
