@@ -49,7 +49,7 @@ def gemms(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def train(argv: Sequence[str]) -> dict[str, Any]:
-    """A training of so many steps or so long, and at its end some steps each in a window of its own."""
+    """A training of so many steps or so long, and at its end some steps in a block, and some each in a window."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--shape", default="large")
     parser.add_argument("--mode", default="eager")
@@ -57,6 +57,7 @@ def train(argv: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument("--alone", type=int, default=0)
+    parser.add_argument("--in-block", type=int, default=0, help="so many steps inside ftprof.count()")
     parser.add_argument("--profiler", action="store_true", help="torch.profiler around some steps in the midst")
     arguments = parser.parse_args(argv)
     from gpu_checks.model import Training, shape
@@ -68,12 +69,14 @@ def train(argv: Sequence[str]) -> dict[str, Any]:
     warm = memory_kib()
     timed = _timed_steps(training, arguments.steps, arguments.seconds)
     kernels = _profiled(training) if arguments.profiler else None
+    block = _in_block(training, arguments.in_block) if arguments.in_block else None
     singles = [counting.alone(lambda: training.run(1)) for _ in range(arguments.alone)]
     return {
         "steps": training.steps,
         "began_us": began_us,
         "ended_us": now_us(),
         **timed,
+        "block": block,
         "singles": singles,
         "kernels": kernels,
         "memory_warm_kib": warm,
@@ -213,6 +216,22 @@ def _timed_steps(training: Any, steps: int, seconds: float) -> dict[str, Any]:
         "at_s": at_s,
         "resident_kib": resident_kib,
         "threads_s": halves,
+    }
+
+
+def _in_block(training: Any, steps: int) -> dict[str, Any]:
+    """What ``ftprof.count()`` says of so many steps."""
+    import ftprof
+
+    with ftprof.count() as run:
+        training.run(steps)
+    return {
+        "flops": run.flops,
+        "low": run.interval.low,
+        "high": run.interval.high,
+        "method": run.method,
+        "complete": run.complete,
+        "reasons": list(run.reasons),
     }
 
 

@@ -10,7 +10,7 @@ from gpu_checks.gpu import size
 from gpu_checks.kernels import KERNELS
 from gpu_checks.stages.training import alone
 from gpu_checks.tiny import BLOCKS, ROUNDS
-from gpu_checks.wrapped import Counters, Wrapped, program, wrap
+from gpu_checks.wrapped import Counters, Wrapped, bare, program, wrap
 
 EACH = KERNELS["bf16"].count(BLOCKS, ROUNDS)
 PRECISIONS = ("bf16", "fp16", "tf32", "fp8", "fp64")
@@ -89,6 +89,24 @@ def test_the_total_of_a_training() -> None:
     truth = each[0] * run.result["steps"]
     assert_interval_holds(run, truth)
     assert run.floating() == pytest.approx(truth, rel=0.5 if place.rehearsal() else 0.01)
+
+
+@pytest.mark.torch
+def test_a_block_around_steps_is_what_wrap_counts_of_them() -> None:
+    """``ftprof.count()`` inside ``ftprof wrap`` and alone, against one step in a window of ``wrap``'s."""
+    steps = place.rounds(50)
+    training = program("train", "--shape", "large", "--seconds", place.seconds(3), "--in-block", steps)
+    inside, outside = wrap([*training, "--alone", "20"], timeout_s=150), bare(training)
+    each = alone(inside.contexts[0], inside.result["singles"])
+    assert len(set(each)) == 1, each
+    truth = each[0] * steps
+    for run in (inside, outside):
+        assert run.code == 0, run.err
+        block = run.result["block"]
+        assert block["method"] in ("counters", "sampled"), block["reasons"]
+        assert block["complete"], block["reasons"]
+        assert block["low"] <= truth <= (block["high"] or truth)
+        assert block["flops"] == pytest.approx(truth, rel=0.5 if place.rehearsal() else 0.01)
 
 
 @pytest.mark.torch

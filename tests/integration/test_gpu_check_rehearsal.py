@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,20 +22,25 @@ from gpu_checks import child, place
 Experiment = Callable[[str], dict[str, Any]]
 
 
-@pytest.fixture
-def experiment(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
-    """Runs one as gpu_check does, but for the build: by this environment's ftprof."""
-    pytest.importorskip("torch")
-    monkeypatch.setenv(place.STANDINS, str(folder))
+def rehearsed(folder: Path, work: Path) -> dict[str, str]:
+    """The environment of gpu_check's programs, by this environment's ftprof."""
     from gpu_checks import rehearsal
 
-    environment = clean_environment(
-        **{place.STANDINS: str(folder), place.WORK: str(tmp_path), place.OUTPUT: str(tmp_path)},
+    return clean_environment(
+        **{place.STANDINS: str(folder), place.WORK: str(work), place.OUTPUT: str(work)},
         LD_LIBRARY_PATH=str(folder),
         CUDA_HOME=str(folder),
-        FTPROF_STANDIN_SCRIPT=str(rehearsal.write_script(tmp_path)),
+        FTPROF_STANDIN_SCRIPT=str(rehearsal.write_script(work)),
         PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     )
+
+
+@pytest.fixture
+def experiment(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    """Runs one as gpu_check does, but for the build."""
+    pytest.importorskip("torch")
+    monkeypatch.setenv(place.STANDINS, str(folder))
+    environment = rehearsed(folder, tmp_path)
     command = [sys.executable, str(REPOSITORY / "scripts" / "gpu_check"), "--experiment"]
     return lambda name: child.experiment(command, name, tmp_path, 150, environment)
 
@@ -72,3 +78,17 @@ def test_two_trainings_on_one_gpu(experiment: Experiment) -> None:
     found = figures(experiment("safety/together"))
     assert len(found) == 4
     assert all(figure["ok"] for figure in found.values()), found
+
+
+@pytest.mark.slow
+def test_a_block_beside_wrap(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of tests/gpu, which are otherwise skipped where there is no GPU."""
+    pytest.importorskip("torch")
+    monkeypatch.setenv(place.STANDINS, str(folder))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "filterwarnings=default"]
+    command += [str(REPOSITORY / "tests" / "gpu"), "-k", "a_block_around_steps"]
+    done = subprocess.run(
+        command, env=rehearsed(folder, tmp_path), cwd=tmp_path, capture_output=True, text=True, timeout=150
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "1 passed" in done.stdout
