@@ -59,6 +59,7 @@ class UnhookedProcesses:
         self._proc = proc
         self._failures = (folder / FAILURES).stat()
         self._hooked: set[_Process] = set()
+        self._started_as: dict[_Process, int] = {}  # a hash of the command line and the environment
         self._found: dict[_Process, tuple[str, str]] = {}  # what it did, and why that is not counted
         # Those that may begin a journal after the look, each with its parent, where that is of the same user.
         self._of_others: dict[_Process, int] = {}
@@ -84,11 +85,16 @@ class UnhookedProcesses:
     def found(self) -> list[str]:
         """A sentence for each: its id and command, why nothing in it is counted, and what to do."""
         told = self._told()
+        # It was looked at in the midst of importing torch, and has kept a journal since or said why it has none.
+        hooked = self._hooked | {process for process in self._found if self._keeps_journal(process)}
+        acting = {self._started_as[process] for process in hooked if process in self._started_as}
         return [
             f"process {process[0]} {did}: {why}"
             for process, (did, why) in sorted(self._found.items())
-            # It was looked at in the midst of importing torch, and has kept a journal since or said why it has none.
-            if not self._keeps_journal(process) and str(process[0]).encode() not in told
+            if process not in hooked
+            and str(process[0]).encode() not in told
+            # One that closed all files has forked it, or it has ended before it was where its like have come.
+            and not (why == NEVER_LOADED and self._started_as.get(process) in acting)
         ]
 
     def _told(self) -> set[bytes]:
@@ -138,12 +144,13 @@ class UnhookedProcesses:
             maps = (folder / "maps").read_bytes()
             if _TORCH.search(maps) is None:
                 return
+            arguments = _arguments(folder)
+            environment = (folder / "environ").read_bytes()
+            self._started_as[process] = hash((*arguments, environment))
             if self._is_hooked(process, folder):
                 self._hooked.add(process)
                 self._found.pop(process, None)
                 return
-            arguments = _arguments(folder)
-            variables = (folder / "environ").read_bytes().split(b"\0")
             user = _effective_user(folder)
         except PermissionError:
             self._examine_from_afar(process, folder)
@@ -152,7 +159,7 @@ class UnhookedProcesses:
             return  # it has just ended
         if any(_COMPILES.search(argument) for argument in arguments):
             return
-        why = self._why(variables, arguments, _TORCH_OF_PYTHON in maps, user)
+        why = self._why(environment.split(b"\0"), arguments, _TORCH_OF_PYTHON in maps, user)
         if why is not None:
             self._note(process, user, f"({_shown(arguments)}) used torch and was not counted", why)
 

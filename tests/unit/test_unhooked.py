@@ -112,6 +112,26 @@ def test_what_is_no_torch_or_not_of_the_run(processes: Processes) -> None:
     assert processes.found() == []
 
 
+def test_a_fork_of_one_that_closed_all_files_is_as_hooked_as_that(processes: Processes) -> None:
+    """And one that ended in its import is as its siblings are: of the command and environment of one with a journal."""
+    for pid in (11, 12, 13):
+        processes.add(pid, 10)
+    processes.add(14, 10, arguments=["python", "other.py"])
+    processes.add(15, 10, environment={**processes.hooks, "RANK": "1"})
+    (processes.run / "host-12345678-12-1012.journal").touch()
+    assert [sentence.partition(" used ")[0] for sentence in processes.found()] == [
+        "process 14 (python other.py)",
+        "process 15 (python train.py)",
+    ]
+
+
+def test_one_with_a_journal_excuses_none_without_the_hooks_environment(processes: Processes) -> None:
+    processes.add(11, 10, environment={})
+    processes.add(12, 10, environment={})
+    (processes.run / "host-12345678-12-1012.journal").touch()
+    assert [sentence.partition(" (")[0] for sentence in processes.found()] == ["process 11"]
+
+
 OTHER = os.geteuid() + 1000
 
 
