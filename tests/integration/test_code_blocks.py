@@ -2,7 +2,8 @@
 
 A block that cannot run here says why in a comment above it: ``<!-- ci: not run: REASON -->``. The README's two commands
 are run by .ci/run itself (``<!-- ci: NAME -->``), its example's output is compared by test_example.py, and fragments
-are run by a test of their own (``<!-- ci: run by TEST -->``).
+are run by a test of their own (``<!-- ci: run by TEST -->``). One that ends with another code than 0 where there is no
+GPU says with which (``<!-- ci: ends with CODE ... -->``).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from conftest import REPOSITORY, clean_environment
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"(?:^<!-- ([^\n]+) -->\n)?^```(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _ELSEWHERE = ("ci: example", "ci: tests", "output: example")
-_NOT_RUN, _FILE, _RUN_BY = "ci: not run: ", "file: ", "ci: run by "
+_NOT_RUN, _FILE, _RUN_BY, _ENDS = "ci: not run: ", "file: ", "ci: run by ", "ci: ends with "
 _PIP = """\
 #!{python}
 '''Stands in for pip, which needs a network: whether ftprof has the extras that are asked for.'''
@@ -34,6 +35,29 @@ asked = [text for text in sys.argv[2:] if text.startswith("ftprof[")]
 missing = {{extra for text in asked for extra in text[7:-1].split(",")}} - {extras}
 sys.exit(f"ftprof has no extra {{missing}}" if missing else 0)
 """
+_SRUN = """\
+#!/bin/sh
+# Stands in for SLURM's: two tasks on one node, with the variables of a step.
+for task in 0 1; do
+    SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 SLURM_STEP_NUM_NODES=1 \\
+        SLURM_PROCID=$task SLURM_LOCALID=$task SLURM_NODEID=0 "$@" &
+    tasks="$tasks $!"
+done
+for task in $tasks; do wait "$task" || exit; done
+"""
+_MPIRUN = """\
+#!/bin/sh
+# Stands in for Open MPI's: "-np N COMMAND", so many ranks on one node.
+count=$2
+shift 2
+for rank in $(seq 0 $((count - 1))); do
+    PMIX_NAMESPACE=one OMPI_COMM_WORLD_RANK=$rank OMPI_COMM_WORLD_LOCAL_RANK=$rank OMPI_COMM_WORLD_SIZE=$count "$@" &
+    ranks="$ranks $!"
+done
+for rank in $ranks; do wait "$rank" || exit; done
+"""
+# What launchers and SageMaker's container set before the page's commands begin.
+_LAUNCHED = {"SLURM_JOB_ID": "7", "SM_NUM_GPUS": "1"}
 _TRAIN = """\
 '''Trains a layer for three steps.'''
 import torch
@@ -70,13 +94,14 @@ def test_every_block_has_a_language_and_runs_or_says_why_not(document: Path) -> 
             test = REPOSITORY / block.comment.removeprefix(_RUN_BY)
             assert document.name in test.read_text(), block
         elif block.comment:
-            assert block.comment in _ELSEWHERE or re.match(rf"{_NOT_RUN}\w+|{_FILE}[\w./-]+$", block.comment), block
+            known = rf"{_NOT_RUN}\w+|{_ENDS}\d+ |{_FILE}[\w./-]+$"
+            assert block.comment in _ELSEWHERE or re.match(known, block.comment), block
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("document", [path for path in DOCUMENTS if blocks(path)], ids=lambda path: path.name)
 def test_every_block_runs(document: Path, tmp_path: Path) -> None:
-    environment = place(tmp_path)
+    environment = place(tmp_path) | (_LAUNCHED if document.name == "launchers.md" else {})
     for block in blocks(document):
         if block.comment in _ELSEWHERE or block.comment.startswith((_NOT_RUN, _RUN_BY)):
             continue
@@ -86,17 +111,34 @@ def test_every_block_runs(document: Path, tmp_path: Path) -> None:
             file.write_text(block.text)
         if block.language in ("bash", "console", "python"):
             done = subprocess.run(
-                command(block), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+                command(block, tmp_path), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
             )
-            assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
+            expected = int(block.comment.removeprefix(_ENDS).split()[0]) if block.comment.startswith(_ENDS) else 0
+            assert done.returncode == expected, f"{block.text}\n{done.stdout}\n{done.stderr}"
         else:
             assert parsed(block)
 
 
-def command(block: Block) -> list[str]:
+@pytest.mark.slow
+def test_the_launchers_records_hold_all_their_ranks(tmp_path: Path) -> None:
+    """Of the page's srun and mpirun, played by this machine's shell."""
+    environment = place(tmp_path) | _LAUNCHED
+    for block in blocks(REPOSITORY / "docs" / "launchers.md"):
+        if re.search("^(srun|mpirun) ", block.text, re.MULTILINE):
+            subprocess.run(command(block, tmp_path), cwd=tmp_path, env=environment, check=True, timeout=300)
+    for name, ranks in (("run-7-0.json", 2), ("run-17.json", 4)):
+        record = json.loads((tmp_path / name).read_text())
+        assert (record["complete"], record["reasons"]) == (True, [])
+        assert sorted(process["rank"]["rank"] for process in record["processes"]) == list(range(ranks))
+        assert (
+            int(record["flops"]) == ranks * 3 * 2 * 2 * 8 * 64 * 64
+        )  # three steps: forward, and the weights' gradient
+
+
+def command(block: Block, folder: Path) -> list[str]:
     if block.language == "python":
         return [sys.executable, "-c", block.text]
-    text = block.text
+    text = block.text.replace("/shared/", f"{folder}/")
     if block.language == "console":
         text = "\n".join(line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ "))
     return ["bash", "-euo", "pipefail", "-c", text]
@@ -127,7 +169,10 @@ def place(folder: Path) -> dict[str, str]:
     programs.mkdir()
     extras = set(metadata("ftprof").get_all("Provides-Extra") or ())
     (programs / "pip").write_text(_PIP.format(python=sys.executable, extras=extras))
-    (programs / "pip").chmod(0o755)
+    (programs / "srun").write_text(_SRUN)
+    (programs / "mpirun").write_text(_MPIRUN)
+    for program in programs.iterdir():
+        program.chmod(0o755)
     assert shutil.which("bash")
     path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
     return clean_environment(PATH=path)
