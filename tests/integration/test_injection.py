@@ -131,7 +131,8 @@ def test_work_before_the_context_was_seen_is_in_its_time(standins: Standins) -> 
     (life,) = counted.standins.truths()[0].contexts.values()
     began_us = next(line["begin_us"] for line in counted.lines if line["kind"] == "context")
     assert first * 1000 - life.begin_ns > 300_000_000
-    assert began_us * 1000 <= life.begin_ns < began_us * 1000 + 50_000_000
+    # The last look at which it was not there: milliseconds before, or as long as a busy machine takes for the next one.
+    assert began_us * 1000 <= life.begin_ns < began_us * 1000 + 1_000_000_000
     assert is_exact(counted, 2)
 
 
