@@ -346,7 +346,7 @@ def test_a_gpu_that_hangs_is_left_alone_when_the_time_is_over(
 ) -> None:
     machine.script["delays"] = [{"call": "cuCtxSynchronize", "nth": 190, "us": 30_000_000}]
     done = in_process(4.0)
-    assert 4 < done.seconds < 6
+    assert 4 < done.seconds < 8
     assert done.verdict == "not counted"
     assert {row.why for row in done.rows if row.verdict != "pass"} == {"it had not ended when the 4 s were over"}
     assert "pass" in {row.verdict for row in done.rows}
