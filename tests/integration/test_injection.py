@@ -806,7 +806,7 @@ def test_a_program_that_ends_while_its_counters_are_planned_does_not_wait(standi
     script = {**SCRIPT, "delays": [{"call": call, "us": 100_000}]}
     began = time.monotonic()
     counted = run(standins, script, program(standins, "--kernels", "gemm:10"))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10  # planning would take many times as long
     assert (counted.code, counted.out) == (0, "done\n")
     assert "ended before the counters were ready" in counted.reasons
     assert is_honest(counted.record, counted.truth())
