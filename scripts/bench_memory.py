@@ -48,7 +48,7 @@ def decode():
                                   unpacked(image["availability"]))
         assert [str(count) for count in counts] == [str(value) for value in image["values"]]
 recorded = [json.loads(image.read_text()) for image in images]
-for image in recorded: unpacked(image["image"])
+for image in recorded: unpacked(image["image"])  # so that what zlib keeps is not taken for CUPTI's
 first, before, added = private(), private(), []
 def step(act):
     global before

@@ -34,6 +34,8 @@ SharedObject LoadOne(const std::string& folder, const char* name) {
   std::string error;
   SharedObject loaded = SharedObject::Open(path, &error);
   if (!loaded) throw CuptiError("load " + path, 0, error, kRemedy);
+  // Had another thread opened it in the milliseconds since FindMapped, a write of that one could be
+  // lost; only CUPTI's profiler opens these libraries, at its first call.
   if (!mapped) (void)GiveBackZeroPages(loaded);
   return loaded;
 }

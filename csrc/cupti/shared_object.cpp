@@ -20,9 +20,9 @@ std::uintptr_t UpToPage(std::uintptr_t address) noexcept {
   return (address + page - 1) / page * page;
 }
 
-// Of dl_iterate_phdr. A segment's memory begins with what its file holds; the loader maps whole
-// pages of nothing behind that.
-int AddUnbacked(dl_phdr_info* object, std::size_t, void* search) noexcept {
+// Called by dl_iterate_phdr for each object. A segment's memory begins with what its file holds;
+// the loader maps whole pages of nothing behind that.
+int FindUnbacked(dl_phdr_info* object, std::size_t, void* search) noexcept {
   auto* wanted = static_cast<Search*>(search);
   if (object->dlpi_addr != wanted->load_address) return 0;
   for (int i = 0; i < object->dlpi_phnum; ++i) {
@@ -75,7 +75,7 @@ MemoryRange SharedObject::UnbackedMemory() const noexcept {
   link_map* map = nullptr;
   if (dlinfo(handle_, RTLD_DI_LINKMAP, &map) != 0 || map == nullptr) return {};
   Search search{map->l_addr, {}};
-  (void)dl_iterate_phdr(&AddUnbacked, &search);
+  (void)dl_iterate_phdr(&FindUnbacked, &search);
   return search.found;
 }
 

@@ -19,8 +19,6 @@ def test_planning_and_evaluation_take_no_more_than_they_may(tmp_path: Path) -> N
     figures = json.loads(output.read_text())["figures"]
     in_all = figures["in a training process, in all, MiB"]["median"]
     assert 0 < in_all <= LIMIT_MIB
-    # Without what is given back it would be more: the measurement sees the libraries' memory.
-    assert (
-        figures["libnvperf_host as it loads, MiB"]["median"]
-        > figures["the three libraries as ftprof loads them, MiB"]["median"] / 2
-    )
+    # The measurement sees the libraries' memory, and that most of it is given back.
+    whole = sum(figures[f"{name} as it loads, MiB"]["median"] for name in ("libnvperf_host", "libnvperf_target"))
+    assert 0 < figures["the three libraries as ftprof loads them, MiB"]["median"] < whole / 2
