@@ -49,6 +49,7 @@ FINE_TUNE_COLUMNS = ("gpm", "analytic", "formula", "upper bound")
 TRAININGS = tuple((mode, shape) for mode in ("eager", "compile", "graphs") for shape in ("large", "small"))
 TOOLS = (  # a column, and the figure that has with / bare
     ("`ftprof wrap`", "overhead of ftprof wrap: {}, wrapped / bare"),
+    ("`ftprof wrap`, two minutes", "two minutes: {}, wrapped / bare"),
     ("its slots as shipped", "{}, as shipped: metered / bare"),
     ("slots of 1 s, no longer shipped", "{}, slots of 1 s: metered / bare"),
     ("slots of 0.1 s, never shipped", "{}, slots of 0.1 s: metered / bare"),

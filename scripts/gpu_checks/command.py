@@ -53,6 +53,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--state", type=Path, help="what earlier calls found (default: gpu-check.state.json in --output)"
     )
+    parser.add_argument(
+        "--onto", type=Path, metavar="FILE", help="evidence (.json) of an earlier machine of the same kind to add to"
+    )
     parser.add_argument("--work", type=Path, default=place.REPOSITORY / "build" / "gpu_check", help="for the build")
     parser.add_argument(
         "--pack", type=Path, metavar="FILE", help="what was built, as .tar.gz for another such machine's --work"
@@ -89,6 +92,8 @@ class Check:
         self.output.mkdir(parents=True, exist_ok=True)
         self.work.mkdir(parents=True, exist_ok=True)
         self.state = State((options.state or self.output / "gpu-check.state.json").resolve())
+        if options.onto:
+            self.state.take_over(options.onto)
         self.built = build.Build(self.work)
         self.refused: str | None = None
         self.unfinished: list[str] = []
@@ -183,7 +188,7 @@ class Check:
             result = tests.run(self.built.python, self.work, limit, environment, self.state.results.get(TESTS))
         else:
             result = child.experiment(command, name, self.work, limit, environment)
-        self.state.keep(name, result)
+        self.state.keep(name, {**result, "date": evidence.today()})
         self.ran.append(name)
         self.refused = result.get("facts", {}).get("refused")
         wrong = [figure["name"] for figure in result.get("figures", []) if figure["ok"] is False]

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_checks import place
-from gpu_checks.state import DONE, State
-
-SCHEMA = "ftprof.gpu-evidence/1"
+from gpu_checks.state import DONE, EVIDENCE_SCHEMA, State
 
 
 def conditions(state: State) -> dict[str, Any]:
@@ -45,7 +43,7 @@ def evidence(state: State) -> dict[str, Any]:
     for name, figure in _figures(state):
         figures[figure["name"]] = {k: v for k, v in figure.items() if k != "name"} | {"experiment": name}
     return {
-        "schema": SCHEMA,
+        "schema": EVIDENCE_SCHEMA,
         "conditions": conditions(state),
         "figures": figures,
         "experiments": {name: _without_figures(result) for name, result in state.results.items()},
@@ -83,8 +81,12 @@ def anonymous(text: str) -> str:
 
 def stem(state: State) -> str:
     """Such as ``gpu-nvidia-h200``."""
-    device = conditions(state)["gpu"] or "unknown"
-    return "gpu-" + re.sub(r"[^a-z0-9]+", "-", str(device).partition(",")[0].lower()).strip("-")
+    return f"gpu-{device_in_name(conditions(state)['gpu'])}"
+
+
+def device_in_name(device: str | None) -> str:
+    """Such as ``nvidia-h200``; of several devices the first."""
+    return re.sub(r"[^a-z0-9]+", "-", (device or "unknown").partition(",")[0].lower()).strip("-")
 
 
 def number(value: float) -> str:
@@ -113,8 +115,9 @@ def table(state: State, only: Collection[str] | None = None) -> str:
 
 def endings(state: State) -> str:
     """How each experiment ended."""
-    rows = ["| experiment | ended | seconds |", "|---|---|---|"]
-    rows += [f"| {name} | {r['state']} | {r.get('seconds', '')} |" for name, r in state.results.items()]
+    rows = ["| experiment | ended | seconds | date |", "|---|---|---|---|"]
+    for name, result in state.results.items():
+        rows.append(f"| {name} | {result['state']} | {result.get('seconds', '')} | {result.get('date', '')} |")
     return "\n".join(rows)
 
 

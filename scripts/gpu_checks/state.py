@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = "ftprof.gpu-check/1"
+EVIDENCE_SCHEMA = "ftprof.gpu-evidence/1"
 DONE = "done"
 
 
@@ -23,6 +24,22 @@ class State:
             if found.get("schema") != SCHEMA:
                 raise ValueError(f"{path} is no state of gpu_check; name another with --state")
             self.data = found
+
+    def take_over(self, evidence: Path) -> None:
+        """What earlier evidence has and this state has not. Raises ``ValueError`` where it is no evidence."""
+        found = json.loads(evidence.read_text())
+        if found.get("schema") != EVIDENCE_SCHEMA:
+            raise ValueError(f"{evidence} is no evidence of gpu_check")
+        results = {name: {**result, "figures": []} for name, result in found["experiments"].items()}
+        for name, figure in found["figures"].items():
+            rest = {key: value for key, value in figure.items() if key != "experiment"}
+            results[figure["experiment"]]["figures"].append({"name": name, **rest})
+        for name, result in results.items():
+            result.setdefault("date", found["conditions"]["date"])
+            if name not in self.results:
+                self.data["results"][name] = result
+        self.data["machine"] = {**found["machine"], **self.data["machine"]}
+        self.write()
 
     @property
     def results(self) -> dict[str, dict[str, Any]]:

@@ -68,9 +68,27 @@ def test_a_llamas_fine_tune_beside_every_other_method(experiment: Experiment) ->
 @pytest.mark.slow
 def test_what_tools_cost(experiment: Experiment) -> None:
     result = experiment("tools/eager-small")
-    tools = ("ftprof's meter", "torch.profiler", "FlopCounterMode", "ftprof's meter with CUDA-core windows")
+    tools = ("torch.profiler", "FlopCounterMode", "ftprof's meter with CUDA-core windows")
     assert set(figures(result)) == {f"eager, small: with {tool} / bare" for tool in tools}
     assert result["notes"] == []
+
+
+@pytest.mark.slow
+def test_what_the_meter_costs_as_it_ships(experiment: Experiment) -> None:
+    result = experiment("shipped/small")
+    assert set(figures(result)) == {
+        "eager, small, as shipped: metered / bare", "eager, small: a bare block / the bare one before it"
+    }  # fmt: skip
+    fact = result["facts"]["eager, small, as shipped"]
+    assert len(fact["bare_step_ms"]) == len(fact["metered"]) + 1
+    assert all(block["opened"] and block["windows"]["base"][0] > 0 for block in fact["metered"])
+
+
+@pytest.mark.slow
+def test_two_minutes(experiment: Experiment) -> None:
+    found = figures(experiment("training/two-minutes"))
+    assert found["two minutes: eager, large, wrapped / bare"]["rounds"] == 2
+    assert found["two minutes: every step does the same operations"]["ok"]
 
 
 @pytest.mark.slow

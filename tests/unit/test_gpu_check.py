@@ -159,6 +159,27 @@ def test_the_state_is_kept_and_what_is_done_stays_done(tmp_path: Path) -> None:
         State(other)
 
 
+def test_a_state_takes_over_what_evidence_has_and_it_has_not(tmp_path: Path) -> None:
+    earlier, later = State(tmp_path / "earlier.json"), State(tmp_path / "later.json")
+    earlier.know({"date": "2026-01-01", "driver": "1"})
+    for name, value in (("a/one", 1), ("a/two", 2)):
+        figures = [figure_of(f"of {name}", [value], "ms", at_most(3))]
+        earlier.keep(name, {"state": "done", "seconds": 1.0, "figures": figures, "facts": {"value": value}})
+    before = evidence.evidence(earlier)
+    (tmp_path / "evidence.json").write_text(json.dumps(before))
+
+    later.know({"date": "2026-02-02"})
+    later.keep("a/two", {"state": "done", "date": "2026-02-02", "figures": [], "facts": {}})
+    later.take_over(tmp_path / "evidence.json")
+    assert later.data["machine"] == {"date": "2026-02-02", "driver": "1"}
+    assert later.results["a/one"] == {**earlier.results["a/one"], "date": "2026-01-01"}
+    assert later.results["a/two"]["figures"] == []
+    assert later.is_done("a/one")
+    assert "2026-01-01" in evidence.endings(later)
+    with pytest.raises(ValueError, match="no evidence"):
+        State(tmp_path / "third.json").take_over(earlier.path)
+
+
 def test_every_stage_is_under_eight_minutes_and_its_names_are_unique() -> None:
     names = [f"{stage.name}/{experiment.name}" for stage in STAGES for experiment in stage.experiments]
     assert len(set(names)) == len(names)

@@ -85,7 +85,7 @@ def five_minutes(findings: Findings) -> None:
     seconds = place.seconds(FIVE_MINUTES)
     run = wrap(program("train", "--shape", "medium", "--seconds", seconds), timeout_s=seconds + 120)
     result = run.result
-    findings.claim("the training ended as it should", run.code == 0, run.err[-300:])
+    findings.claim("five minutes: the training ended as it should", run.code == 0, run.err[-300:])
     at_s = result["at_s"]
     _slope(findings, "host memory", list(zip(at_s, result["resident_kib"], strict=True)), "KiB a minute", at_most(64))
     steps = _of_mean(list(zip(at_s, result["step_s"], strict=True)))

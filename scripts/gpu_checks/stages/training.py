@@ -1,4 +1,4 @@
-"""A training of two minutes under ``ftprof wrap``, against one of its steps counted alone."""
+"""A training of two minutes under ``ftprof wrap``, against one of its steps counted alone and against bare runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import itertools
 from gpu_checks import place
 from gpu_checks.experiment import Experiment, Stage
 from gpu_checks.findings import Findings, at_most, within
-from gpu_checks.wrapped import TENSOR, Counters, program, wrap
+from gpu_checks.wrapped import TENSOR, Counters, bare, program, wrap
+
+BARE_S = 12
 
 
 def alone(context: Counters, singles: list[list[int]]) -> list[int]:
@@ -21,14 +23,19 @@ def alone(context: Counters, singles: list[list[int]]) -> list[int]:
 
 
 def two_minutes(findings: Findings) -> None:
-    """Eager training of the large model; its last steps each in a window of their own."""
+    """Eager training of the large model; its last steps each in a window of their own. A bare run before and behind."""
     seconds = place.seconds(120)
-    run = wrap(program("train", "--shape", "large", "--seconds", seconds, "--alone", 24), timeout_s=2 * seconds + 90)
+    training = program("train", "--shape", "large")
+    bare_step_s = [_bare_step_s(training)]
+    run = wrap([*training, "--seconds", str(seconds), "--alone", "24"], timeout_s=2 * seconds + 90)
     result, context = run.result, run.contexts[0]
-    findings.claim("the training ended as it should", run.code == 0, run.err[-300:])
+    findings.claim("two minutes: the training ended as it should", run.code == 0, run.err[-300:])
+    bare_step_s.append(_bare_step_s(training))
+    step_s = result["timed_s"] / result["timed_steps"]
+    findings.figure("two minutes: eager, large, wrapped / bare", [step_s / before for before in bare_step_s])
     each = alone(context, result["singles"])
     findings.figure("one step, alone in a window", each, "FLOP")
-    findings.claim("every step does the same operations", len(set(each)) == 1, f"{sorted(set(each))}")
+    findings.claim("two minutes: every step does the same operations", len(set(each)) == 1, f"{sorted(set(each))}")
     if not each:
         return
     truth = sorted(each)[len(each) // 2] * result["steps"]
@@ -38,9 +45,11 @@ def two_minutes(findings: Findings) -> None:
     record = run.record or {}
     findings.figure("two minutes: measured in windows / truth", [run.floating(part="measured") / truth], "")
     low = sum(int(row["low"]) for row in record["precisions"] if row["kind"] == TENSOR)
-    findings.claim("the interval's low end is not above the truth", low <= truth, f"{low} and {truth}")
+    findings.claim("two minutes: the interval's low end is not above the truth", low <= truth, f"{low} and {truth}")
     high = record.get("high")
-    findings.claim("the interval's high end is not below the truth", high is None or truth <= int(high), f"{high}")
+    findings.claim(
+        "two minutes: the interval's high end is not below the truth", high is None or truth <= int(high), f"{high}"
+    )
     findings.fact("method", record.get("method"))
     findings.fact("reasons", run.reasons())
     findings.fact("precisions", record.get("precisions"))
@@ -49,6 +58,11 @@ def two_minutes(findings: Findings) -> None:
     findings.figure("step", [1e3 * t for t in result["step_s"]], "ms")
     findings.figure("edge between windows", context.edges_ms((result["began_us"], result["ended_us"])), "ms")
     _processor(findings, result)
+
+
+def _bare_step_s(training: list[str]) -> float:
+    result = bare([*training, "--seconds", str(place.seconds(BARE_S))]).result
+    return float(result["timed_s"] / result["timed_steps"])
 
 
 def _processor(findings: Findings, result: dict[str, object]) -> None:
@@ -67,10 +81,10 @@ def _processor(findings: Findings, result: dict[str, object]) -> None:
 
 STAGE = Stage(
     "training",
-    "a two-minute training against one of its steps",
+    "a two-minute training against one of its steps, and against bare ones",
     (
         Experiment(
-            "two-minutes", two_minutes, 145, "Is the total within 0.1 % of one step's operations times the steps?"
+            "two-minutes", two_minutes, 185, "Is the total within 0.1 % of one step's operations times the steps?"
         ),
     ),
 )
