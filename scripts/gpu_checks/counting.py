@@ -43,7 +43,7 @@ class Counting:
             return False
         return bool(ctypes.CDLL(self._library).ftprof_inject_cut(_PATIENCE_MS))
 
-    def alone(self, act: Callable[[], object], settle_s: float = 0.03) -> tuple[int, int]:
+    def alone(self, act: Callable[[], object], settle_s: float = 0.15) -> tuple[int, int]:
         """Do something inside a window of its own. When it began and ended, for :func:`wrapped.Counters.around`."""
         before = time.monotonic()
         self.cut()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import statistics
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -55,23 +56,26 @@ def median_time(act: Callable[[], object], times: int = 5) -> float:
     return statistics.median(timed(act, times))
 
 
-def product(edge: int, dtype: str, times: int = 1) -> tuple[Callable[[], None], int]:
-    """A square matrix product so many times, and the operations that it asks for: 2MNK each."""
+def product(edge: int, dtype: str, times: int = 1, depth: int | None = None) -> tuple[Callable[[], None], int]:
+    """A product with a square result so many times, and the operations that it asks for: 2MNK each."""
     torch = torch_on_gpu()
-    a, b = operands(edge, dtype)
+    depth = depth or edge
+    a, b = operands(edge, dtype, depth)
 
     def run() -> None:
         for _ in range(times):
             multiply(torch, a, b, dtype)
 
-    return run, 2 * edge**3 * times
+    return run, 2 * edge**2 * depth * times
 
 
-def operands(edge: int, dtype: str) -> tuple[Any, Any]:
-    """Two random square matrices of a precision: bf16, fp16, tf32, fp32, fp64, fp8 or int8."""
+def operands(edge: int, dtype: str, depth: int | None = None) -> tuple[Any, Any]:
+    """Two random matrices for a product with a square result: bf16, fp16, tf32, fp32, fp64, fp8 or int8."""
     torch = torch_on_gpu()
+    depth = depth or edge
+    shapes = ((edge, depth), (edge, depth) if dtype == "fp8" else (depth, edge))  # fp8's second is transposed later
     if dtype == "int8":
-        both = [torch.randint(-4, 4, (edge, edge), device="cuda", dtype=torch.int8) for _ in range(2)]
+        both = [torch.randint(-4, 4, sides, device="cuda", dtype=torch.int8) for sides in shapes]
         return both[0], both[1]
     kinds = {
         "bf16": torch.bfloat16,
@@ -81,7 +85,7 @@ def operands(edge: int, dtype: str) -> tuple[Any, Any]:
         "fp64": torch.float64,
         "fp8": torch.float8_e4m3fn,
     }
-    both = [torch.randn(edge, edge, device="cuda").to(kinds[dtype]) for _ in range(2)]
+    both = [torch.randn(*sides, device="cuda").to(kinds[dtype]) for sides in shapes]
     return both[0], both[1]
 
 
@@ -106,3 +110,40 @@ def sm_clock_mhz() -> int | None:
         return int(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM))
     except Exception:
         return None
+
+
+class Clocks:
+    """While it is entered: the SM clock and the power of the first GPU, five times a second, by NVML."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[int, int]] = []
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Clocks:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        try:
+            import pynvml
+
+            pynvml.nvmlInit()
+            handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+            while not self._end.wait(0.2):
+                clock = pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM)
+                self._seen.append((int(clock), int(pynvml.nvmlDeviceGetPowerUsage(handle))))
+        except Exception:  # there is no NVML, or it does not say
+            return
+
+    def facts(self) -> dict[str, float | None]:
+        """Their means; nothing where NVML said nothing."""
+        clocks, powers = zip(*self._seen, strict=True) if self._seen else ((), ())
+        return {
+            "sm_mhz": statistics.fmean(clocks) if clocks else None,
+            "watts": statistics.fmean(powers) / 1000 if powers else None,
+        }

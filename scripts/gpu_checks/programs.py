@@ -126,7 +126,7 @@ def fine_tune(argv: Sequence[str]) -> dict[str, Any]:
         training.torch.cuda.profiler.stop()
         return {"steps": training.steps, **about}
     timed = _timed_steps(training, 0, arguments.seconds)
-    singles = [counting.alone(lambda: training.run(1), 0.15) for _ in range(arguments.alone)]
+    singles = [counting.alone(lambda: training.run(1)) for _ in range(arguments.alone)]
     return {"steps": training.steps, "began_us": began_us, "ended_us": now_us(), **timed, "singles": singles, **about}
 
 

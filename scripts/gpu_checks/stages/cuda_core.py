@@ -86,6 +86,37 @@ def step(findings: Findings) -> None:
     findings.figure("training step: CUDA-core / tensor-core operations", [operations / max(total, 1)], "")
 
 
+def graphs(findings: Findings) -> None:
+    """Launches of a CUDA graph in a patched window, by when the graph was captured and instantiated."""
+    bench = Bench()
+    torch = torch_on_gpu()
+    (metrics,) = bench.metrics("cuda-core")
+    values = torch.ones(1 << 20, device="cuda")
+
+    def act() -> None:
+        torch.mul(values, 1.0, out=values)
+
+    def captured() -> Any:
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            act()
+        return graph
+
+    act()
+    made = {"before the session": captured()}
+    with bench.window(metrics) as window:
+        made["in the session, before any window"] = captured()
+        direct = window.count(act)
+        made["after a window in which its kernel ran"] = captured()
+        findings.fact("one launch", direct)
+        for name, graph in made.items():
+            rows = [window.count(graph.replay) for _ in range(place.rounds(3))]
+            for metric in (m for m, n in direct.items() if n):
+                ratios = [row[metric] / direct[metric] for row in rows]
+                findings.figure(f"patched: a graph captured {name}, {metric}: counted / one launch", ratios)
+
+
 def _slowdown(findings: Findings, bench: Bench, name: str, work: Any, metric: str | None, expected: int | None) -> None:
     (metrics,) = bench.metrics("cuda-core")
     work()
@@ -143,6 +174,7 @@ STAGE = Stage(
         Experiment("instructions", instructions, 20, "Are known CUDA-core instructions counted exactly?"),
         Experiment("raw-kernel", raw_kernel, 20, "Are a cupy RawKernel's, and how much slower is it?"),
         Experiment("step", step, 40, "How slow is a training step in a patched window, and afterwards?"),
+        Experiment("graphs", graphs, 15, "Are launches of CUDA graphs?"),
         Experiment("link", link, 25, "Do patched and hardware instruction counts agree?"),
     ),
 )

@@ -22,6 +22,7 @@ ALIGNED = (
     ("fp64", 2048),
 )
 UNALIGNED = (("bf16", 1000), ("bf16", 4097), ("fp16", 1000))
+WIDE = ((3840, 3840), (7680, 512), (15360, 256))
 TILE = (256, 256, 128)  # no kernel of cuBLAS for these chips is known to pad further
 APART = ("floating", "integer")
 
@@ -50,6 +51,21 @@ def precisions(findings: Findings) -> None:
         findings.figure(f"{name}, floating-point operations", sums["floating"][name], "FLOP", wanted)
     findings.figure("int8 4096, integer operations", sums["integer"]["int8 4096"], "", exactly(int8_operations))
     findings.fact("by metric", {name: dict(metrics) for name, metrics in seen.items()})
+
+
+def wide(findings: Findings) -> None:
+    """Products whose sides are whole numbers of every tile, and of a cluster of two of them; not very deep."""
+    bench = Bench()
+    shapes = [(size(edge), size(depth)) for edge, depth in WIDE]
+    cases = {
+        f"{dtype} {edge} x {edge} x {depth}": product(edge, dtype, depth=depth)
+        for dtype in ("bf16", "fp16", "tf32", "fp8", "fp64")
+        for edge, depth in shapes
+    }
+    sums, _ = _count_all(findings, bench, {name: work for name, (work, _) in cases.items()})
+    for name, (_, operations) in cases.items():
+        ratios = [count / operations for count in sums["floating"][name]]
+        findings.figure(f"wide products: {name}, counted / asked for", ratios, "", exactly(1.0))
 
 
 def _count_all(
@@ -134,6 +150,7 @@ STAGE = Stage(
     "products of every precision against 2MNK",
     (
         Experiment("precisions", precisions, 45, "Do aligned products count exactly 2MNK, and integer ones nothing?"),
+        Experiment("wide", wide, 25, "And those whose sides are whole numbers of clusters of tiles, too?"),
         Experiment("wrapped", wrapped, 45, "Does ftprof wrap count each of them exactly in its own windows?"),
     ),
 )

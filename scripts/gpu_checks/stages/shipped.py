@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import statistics
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gpu_checks import place
 from gpu_checks.experiment import Experiment, Stage
 from gpu_checks.findings import Findings, at_most
+from gpu_checks.gpu import Clocks
 from gpu_checks.probe import roots
 from gpu_checks.stages.slots import SEED, Blocks, windows_by_role
 
@@ -24,12 +27,20 @@ def _metered(blocks: Blocks, context: Any, seed: int) -> dict[str, Any]:
     meter = _native.ContextMeter(context, seed)
     try:
         opened = meter.await_window(30.0)
-        steps, took_s = blocks.time(place.seconds(METERED_S))
+        with Clocks() as clocks:
+            chunks = blocks.chunks(place.seconds(METERED_S))
     finally:
         meter.stop()
         meter.ended(10.0)
     found = meter.take()
-    return {"opened": opened, "steps": steps, "seconds": took_s, "windows": windows_by_role(found), "gaps": found.gaps}
+    return {"opened": opened, "chunks_s": chunks, **clocks.facts(), "windows": windows_by_role(found),
+            "gaps": found.gaps}  # fmt: skip
+
+
+def _bare(blocks: Blocks) -> dict[str, Any]:
+    with Clocks() as clocks:
+        chunks = blocks.chunks(place.seconds(BARE_S))
+    return {"chunks_s": chunks, **clocks.facts()}
 
 
 def _compare(findings: Findings, name: str, mode: str, limit: float) -> None:
@@ -40,24 +51,26 @@ def _compare(findings: Findings, name: str, mode: str, limit: float) -> None:
     _native.load_cupti(roots())
     (context,) = _native.cuda_contexts()
     blocks.time(place.seconds(2.0))  # the clocks and the temperature of a busy GPU
-    bare = [blocks.time(place.seconds(BARE_S))]
+    bare = [_bare(blocks)]
     metered = []
     for round_ in range(place.rounds(ROUNDS)):
         metered.append(_metered(blocks, context, SEED + round_))
-        bare.append(blocks.time(place.seconds(BARE_S)))
-    bare_step_s = [seconds / steps for steps, seconds in bare]
-    ratios = [
-        (block["seconds"] / block["steps"]) / ((before + after) / 2)
-        for block, (before, after) in zip(metered, itertools.pairwise(bare_step_s), strict=True)
-        if block["opened"]
-    ]
+        bare.append(_bare(blocks))
+    pairs = [pair for pair in zip(metered, itertools.pairwise(bare), strict=True) if pair[0]["opened"]]
+    ratios = [_over(statistics.fmean, block, neighbours) for block, neighbours in pairs]
     findings.figure(f"{mode}, {name}, as shipped: metered / bare", ratios, "", at_most(limit))
-    drifts = [after / before for before, after in itertools.pairwise(bare_step_s)]
+    usual = [_over(statistics.median, block, neighbours) for block, neighbours in pairs]
+    findings.figure(f"{mode}, {name}, as shipped: the usual steps, without what edges stall", usual)
+    drifts = [_over(statistics.fmean, after, (before,)) for before, after in itertools.pairwise(bare)]
     findings.figure(f"{mode}, {name}: a bare block / the bare one before it", drifts)
-    findings.fact(f"{mode}, {name}, as shipped", {"metered": metered, "bare_step_ms": [1e3 * s for s in bare_step_s]})
+    findings.fact(f"{mode}, {name}, as shipped", {"steps of a chunk": blocks.chunk, "metered": metered, "bare": bare})
     findings.note(
         "windows of other groups come every six minutes, and changes have a 400th of the time at most: not in it"
     )
+
+
+def _over(of: Callable[[Sequence[float]], float], block: dict[str, Any], bare: Sequence[dict[str, Any]]) -> float:
+    return of(block["chunks_s"]) / statistics.fmean(of(one["chunks_s"]) for one in bare)
 
 
 def large(findings: Findings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -30,15 +31,21 @@ class Blocks:
         began = time.perf_counter()
         self.training.run(4)
         self.step_s = (time.perf_counter() - began) / 4
+        self.chunk = max(1, round(0.25 / self.step_s))  # steps
 
     def time(self, seconds: float) -> tuple[int, float]:
         """About so long, waited for four times a second: the steps, and the seconds that they took."""
-        chunk = max(1, round(0.25 / self.step_s))
-        chunks = max(1, round(seconds / (chunk * self.step_s)))
         began = time.perf_counter()
-        for _ in range(chunks):
-            self.training.run(chunk)
-        return chunks * chunk, time.perf_counter() - began
+        chunks = self.chunks(seconds)
+        return len(chunks) * self.chunk, time.perf_counter() - began
+
+    def chunks(self, seconds: float) -> list[float]:
+        """The same: the seconds that each ``chunk`` of steps took."""
+        ends = [time.perf_counter()]
+        for _ in range(max(1, round(seconds / (self.chunk * self.step_s)))):
+            self.training.run(self.chunk)
+            ends.append(time.perf_counter())
+        return [after - before for before, after in itertools.pairwise(ends)]
 
 
 def windows_by_role(found: Any) -> dict[str, tuple[int, int, int]]:
