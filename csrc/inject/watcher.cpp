@@ -381,8 +381,11 @@ bool Watcher::Sleep() {
   const bool first = contexts_.All().empty() && steady_clock::now() - began_ < kAtFirst;
   const auto until = steady_clock::now() + (first ? kPauseAtFirst : kPauseLater);
   std::unique_lock<std::mutex> lock(mutex_);
+  looks_ended_ = looks_begun_;
+  changed_.notify_all();
   changed_.wait_until(lock, until, [this] { return stopping_ || woken_; });
   woken_ = false;
+  ++looks_begun_;
   return !stopping_;
 }
 
@@ -417,9 +420,22 @@ bool Watcher::Cut(milliseconds patience) noexcept {
   }
 }
 
+// A context may be so new that nobody has seen it yet: waits for a whole look that begins now. False
+// where that took too long.
+bool Watcher::AwaitLook(steady_clock::time_point until) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const std::uint64_t next = looks_begun_ + 1;
+  woken_ = true;
+  changed_.notify_all();
+  return changed_.wait_until(lock, until, [this, next] { return looks_ended_ >= next || done_; });
+}
+
 bool Watcher::AwaitWindows(milliseconds patience) noexcept {
+  const auto until = steady_clock::now() + patience;
   try {
-    return contexts_.AwaitWindows(patience);
+    return AwaitLook(until) &&
+           contexts_.AwaitWindows(
+               std::chrono::duration_cast<milliseconds>(until - steady_clock::now()));
   } catch (const std::exception&) {  // no memory
     return false;
   }

@@ -43,8 +43,8 @@ class Watcher {
   void Stop(const std::string& reason, std::chrono::milliseconds patience) noexcept;
   // Closes the windows that are open, and opens the next. False where that took too long.
   bool Cut(std::chrono::milliseconds patience) noexcept;
-  // Returns once a window is open on every context that is counted. False where one has none in
-  // time.
+  // Returns once a window is open on every context that there is now and that is counted. False
+  // where one has none in time.
   bool AwaitWindows(std::chrono::milliseconds patience) noexcept;
   // In a forked child: there its threads do not exist, and the journal is the parent's.
   void ForgetInChild() noexcept { journal_.ForgetInChild(); }
@@ -92,6 +92,7 @@ class Watcher {
   void TellTrouble(int ordinal, std::int64_t begin_us, const cupti::CuptiError& trouble);
   void TellBlindness(int ordinal, Device* device, std::int64_t now_us);
   bool Sleep();
+  bool AwaitLook(std::chrono::steady_clock::time_point until);
   void WakeUp();
 
   const Settings settings_;
@@ -114,6 +115,7 @@ class Watcher {
 
   std::mutex mutex_;
   std::condition_variable changed_;
+  std::uint64_t looks_begun_ = 1, looks_ended_ = 0;
   bool woken_ = false, stopping_ = false, done_ = false, given_up_ = false;
   std::string end_reason_;
 };

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -13,7 +14,26 @@ from ftprof.selftest.cases import Case, Work, on_tensor_cores
 from ftprof.selftest.counts import TENSOR_ROLES
 from ftprof.selftest.rows import Row
 
-ALIGNED = 3840  # a whole number of all tiles
+
+@dataclass(frozen=True)
+class Shape:
+    """Of a product: ``edge`` rows and columns of the result, each a sum of ``depth`` products."""
+
+    edge: int
+    depth: int
+
+    def __str__(self) -> str:
+        return f"{self.edge}x{self.edge}x{self.depth}"
+
+    @property
+    def flops(self) -> int:
+        """That it asks for: 2MNK."""
+        return 2 * self.edge**2 * self.depth
+
+
+# Whole numbers of all tiles, and of clusters of two of them. (On an H200 tf32 filled 3840 columns, fifteen tiles of
+# 256, up to sixteen; of these every precision was exact; docs/evidence.)
+ALIGNED = Shape(7680, 512)
 # Not a whole number of any tile. The libraries take only edges that are a multiple of so many bytes in short formats.
 UNALIGNED: Mapping[str, int] = {"fp8": 1008, "fp4": 1056}
 UNALIGNED_ELSE = 1000
@@ -32,8 +52,8 @@ _SCALE_TILE = (128, 4)  # scales come in blocks of so many rows and columns
 class Library(Protocol):
     """How a library multiplies."""
 
-    def product(self, precision: str, edge: int) -> Work:
-        """A product of two square matrices, ready to be done."""
+    def product(self, precision: str, shape: Shape) -> Work:
+        """A product, ready to be done."""
 
 
 def product_cases(bench: Bench, open_library: Callable[[str], Library]) -> list[list[Case]]:
@@ -44,10 +64,10 @@ def product_cases(bench: Bench, open_library: Callable[[str], Library]) -> list[
     precisions = _precisions(bench)
     batches = [
         [
-            _case(bench, name, precision, edge, open_library)
+            _case(bench, name, precision, shape, open_library)
             for precision in able
             if precision in precisions
-            for edge in (ALIGNED, UNALIGNED.get(precision, UNALIGNED_ELSE))
+            for shape in (ALIGNED, Shape(*2 * [UNALIGNED.get(precision, UNALIGNED_ELSE)]))
         ]
         for name, able in _OF_LIBRARY.items()
     ]
@@ -72,9 +92,8 @@ def _precisions(bench: Bench) -> set[str]:
     return counted if peaks is None else counted & set(peaks.tensor)
 
 
-def _case(bench: Bench, name: str, precision: str, edge: int, open_library: Callable[[str], Library]) -> Case:
-    low = 2 * edge**3
-    row = Row(f"product {edge}x{edge}x{edge}, {name}", precision, low, padded(edge), proved=False)
+def _case(bench: Bench, name: str, precision: str, shape: Shape, open_library: Callable[[str], Library]) -> Case:
+    row = Row(f"product {shape}, {name}", precision, shape.flops, padded(shape), proved=False)
 
     def prepare() -> Work:
         if find_spec(name) is None:
@@ -82,7 +101,7 @@ def _case(bench: Bench, name: str, precision: str, edge: int, open_library: Call
         library = open_library(name)
         bench.gpu.use()
         try:
-            work = library.product(precision, edge)
+            work = library.product(precision, shape)
             work()  # the first one chooses and loads a kernel
         except Exception as error:  # the libraries' errors have no common base
             why = " ".join(str(error).split())
@@ -92,13 +111,18 @@ def _case(bench: Bench, name: str, precision: str, edge: int, open_library: Call
     return on_tensor_cores(bench, row, prepare)
 
 
-def padded(edge: int) -> int:
+def padded(shape: Shape) -> int:
     """The operations of a product whose sides are filled up to whole tiles; 2MNK where they are whole ones."""
-    return 2 * max(_whole(edge, tile) for tile in TILE_EDGES) ** 2 * _whole(edge, TILE_DEPTH)
+    edge = max(_whole(shape.edge, tile) for tile in TILE_EDGES)
+    return Shape(edge, _whole(shape.depth, TILE_DEPTH)).flops
 
 
 def _whole(number: int, tile: int) -> int:
     return -(-number // tile) * tile
+
+
+def _operands(shape: Shape) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (shape.edge, shape.depth), (shape.depth, shape.edge)
 
 
 class Cupy:
@@ -111,12 +135,13 @@ class Cupy:
         if self._cupy.cuda.runtime.getDeviceCount() == 0:
             raise NothingToCount("cupy sees no GPU")
 
-    def product(self, precision: str, edge: int) -> Work:
+    def product(self, precision: str, shape: Shape) -> Work:
         """See ``Library``."""
-        a = self._cupy.ones((edge, edge), dtype=self._TYPES[precision])
+        kind = self._TYPES[precision]
+        a, b = (self._cupy.ones(sides, dtype=kind) for sides in _operands(shape))
 
         def work() -> None:
-            self._cupy.matmul(a, a)
+            self._cupy.matmul(a, b)
 
         return work
 
@@ -131,27 +156,30 @@ class Torch:
         if not self._torch.cuda.is_available():
             raise NothingToCount("this torch has no CUDA, or does not support the GPU")
 
-    def product(self, precision: str, edge: int) -> Work:
+    def product(self, precision: str, shape: Shape) -> Work:
         """See ``Library``."""
         torch = self._torch
         if precision in ("fp8", "fp4"):
-            return self._scaled(precision, edge)
-        a = torch.ones((edge, edge), device="cuda", dtype=getattr(torch, self._TYPES[precision]))
+            return self._scaled(precision, shape)
+        kind = getattr(torch, self._TYPES[precision])
+        a, b = (torch.ones(sides, device="cuda", dtype=kind) for sides in _operands(shape))
 
         def work() -> None:
             torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"  # of all of torch: another case's work set it
-            torch.mm(a, a)
+            torch.mm(a, b)
 
         return work
 
-    def _scaled(self, precision: str, edge: int) -> Work:
+    def _scaled(self, precision: str, shape: Shape) -> Work:
         torch = self._torch
         if precision == "fp8":
-            a = torch.ones((edge, edge), device="cuda").to(torch.float8_e4m3fn)
+            a = torch.ones((shape.edge, shape.depth), device="cuda").to(torch.float8_e4m3fn)
             scale = torch.ones((), device="cuda")
         else:
-            a = torch.ones((edge, edge // 2), device="cuda", dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
-            scales = _whole(edge, _SCALE_TILE[0]) * _whole(edge // _SCALED_BLOCK, _SCALE_TILE[1])
+            a = torch.ones((shape.edge, shape.depth // 2), device="cuda", dtype=torch.uint8).view(
+                torch.float4_e2m1fn_x2
+            )
+            scales = _whole(shape.edge, _SCALE_TILE[0]) * _whole(shape.depth // _SCALED_BLOCK, _SCALE_TILE[1])
             scale = torch.ones(scales, device="cuda").to(torch.float8_e4m3fn)
 
         def work() -> None:

@@ -22,7 +22,7 @@ from cuda_standins import BF16, FP16, TF32, Standins
 from ftprof.record import schemas
 from ftprof.selftest.known_kernels import BLOCKS, KNOWN_KERNELS, THREADS
 from ftprof.selftest.machine_code import binary_for
-from ftprof.selftest.products import ALIGNED, padded
+from ftprof.selftest.products import ALIGNED, Shape, padded
 from ftprof.selftest.selftest import Answer, selftest
 
 SCHEMA = json.loads(schemas.SELFTEST.read_text())
@@ -53,7 +53,7 @@ def kernels(
     found["known_ffma"] |= {PATCHED: instructions, HARDWARE: instructions}
     for precision, metric in metrics.items():
         for library in ("cupy", "torch"):
-            found[f"{library}_{precision}_{ALIGNED}"] = {metric: 2 * ALIGNED**3, "duration_us": 20}
+            found[f"{library}_{precision}_{ALIGNED.edge}"] = {metric: ALIGNED.flops, "duration_us": 20}
             edge = EDGES.get(precision, 1000)
             found[f"{library}_{precision}_{edge}"] = {metric: 2 * edge**3 + 1000, "duration_us": 20}
     return found
@@ -158,15 +158,18 @@ WRONG: dict[str, tuple[dict[str, dict[str, int]], str, str]] = {
     ),
     "an empty kernel that counts": ({"known_nothing": {BF16: 1}}, "empty kernel all", "something else"),
     "an integer kernel that counts": ({"known_integer": {FMUL: 1}}, "integer kernel all", "something else"),
-    "half of a product": ({"torch_bf16_3840": {BF16: 3840**3}}, "product 3840x3840x3840, torch bf16", "not proved"),
+    "half of a product": (
+        {"torch_bf16_7680": {BF16: ALIGNED.flops // 2}}, "product 7680x7680x512, torch bf16", "not proved",
+    ),
     "more than the padded product": (
-        {"cupy_fp16_1000": {FP16: padded(1000) + 1}}, "product 1000x1000x1000, cupy fp16", "something else",
+        {"cupy_fp16_1000": {FP16: padded(Shape(1000, 1000)) + 1}},
+        "product 1000x1000x1000, cupy fp16", "something else",
     ),
     "less than the bare product": (
         {"torch_fp64_1000": {FP64: 2 * 1000**3 - 1}}, "product 1000x1000x1000, torch fp64", "something else",
     ),
     "another precision": (
-        {"torch_fp8_3840": {FP8: 0, BF16: 2 * 3840**3}}, "product 3840x3840x3840, torch fp8", "113246208000 as bf16",
+        {"torch_fp8_7680": {FP8: 0, BF16: ALIGNED.flops}}, "product 7680x7680x512, torch fp8", "60397977600 as bf16",
     ),
 }  # fmt: skip
 

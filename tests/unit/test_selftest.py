@@ -21,9 +21,18 @@ from ftprof.record.spans import Metric
 from ftprof.report.selftest_text import selftest_lines
 from ftprof.selftest import cases
 from ftprof.selftest.counts import Counts
-from ftprof.selftest.known_kernels import FFMA, INSTRUCTIONS, KERNELS, KNOWN_KERNELS, SOURCE, kernels_of
+from ftprof.selftest.known_kernels import (
+    FFMA,
+    INSTRUCTIONS,
+    KERNELS,
+    KNOWN_KERNELS,
+    SOURCE,
+    TENSOR_FP16,
+    KnownKernel,
+    kernels_of,
+)
 from ftprof.selftest.machine_code import binary_for
-from ftprof.selftest.products import ALIGNED, UNALIGNED, UNALIGNED_ELSE, padded
+from ftprof.selftest.products import ALIGNED, TILE_DEPTH, UNALIGNED, UNALIGNED_ELSE, Shape, padded
 from ftprof.selftest.rows import FAIL, NOT_COUNTED, PASS, SKIPPED, Row, exit_code_of, row_from_json, verdict_of
 
 MANIFEST = json.loads((KERNELS / "manifest.json").read_text())
@@ -114,13 +123,43 @@ def test_a_row_is_judged_by_both_ends_and_comes_back_from_json() -> None:
 
 
 def test_products_are_padded_to_whole_tiles() -> None:
-    assert padded(ALIGNED) == 2 * ALIGNED**3
-    assert all(ALIGNED % tile == 0 for tile in (64, 96, 128, 160, 192, 256, 320))
-    assert padded(1000) == 2 * 1280 * 1280 * 1024
-    assert padded(1056) == 2 * 1280 * 1280 * 1152
-    assert padded(8192) >= 1_116_691_496_960  # what an H200 executed of it (docs/evidence)
+    assert padded(ALIGNED) == ALIGNED.flops == 2 * 7680 * 7680 * 512
+    assert all(ALIGNED.edge % (2 * tile) == 0 for tile in (64, 96, 128, 160, 192, 256, 320))
+    assert ALIGNED.depth % TILE_DEPTH == 0
+    assert padded(Shape(1000, 1000)) == 2 * 1280 * 1280 * 1024
+    assert padded(Shape(1056, 1056)) == 2 * 1280 * 1280 * 1152
+    assert padded(Shape(8192, 8192)) >= 1_116_691_496_960  # what an H200 executed of it (docs/evidence)
     for edge in (UNALIGNED_ELSE, *UNALIGNED.values()):
-        assert 2 * edge**3 < padded(edge)
+        assert 2 * edge**3 < padded(Shape(edge, edge))
+
+
+@pytest.mark.parametrize(("kernel", "counted", "verdict"), [
+    (FFMA, 0, SKIPPED), (FFMA, 1, PASS), (FFMA, 2, FAIL), (TENSOR_FP16, 0, FAIL), (TENSOR_FP16, 1, PASS),
+])  # fmt: skip
+def test_a_graph_of_which_patched_code_counts_nothing_is_skipped(
+    kernel: KnownKernel, counted: int, verdict: str
+) -> None:
+    """As on an H200. A wrong count fails, and so does nothing where hardware counts."""
+    bench: Any = RecordingBench()
+    case = cases._or_of_no_graph(cases._case(bench, kernel, "graph", 15, cases._in_graph))
+    counts = FakeCounts(kernel, 15 * counted)
+    assert case.judge(case.row, counts).verdict == verdict  # type: ignore[arg-type]
+
+
+class FakeCounts:
+    """So many launches of one kernel."""
+
+    def __init__(self, kernel: KnownKernel, launches: int) -> None:
+        self._kernel, self._launches = kernel, launches
+
+    def of_kind(self, _: str) -> dict[str, int]:
+        return {metric: self._launches * count for metric, count in self._kernel.core_counts.items()}
+
+    def flops(self, *_: str) -> int:
+        return self._launches * sum(self._kernel.flops.values())
+
+    def elsewhere(self, _: str) -> dict[str, int]:
+        return {}
 
 
 class RecordingBench:
@@ -128,6 +167,7 @@ class RecordingBench:
 
     def __init__(self) -> None:
         self.kernels = self.gpu = self
+        self.binary = None
         self.launched: list[tuple[str, object]] = []
 
     def launch(self, name: str, stream: object = None) -> None:
