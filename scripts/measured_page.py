@@ -156,6 +156,13 @@ def overhead_rows(evidence: Evidence) -> Iterator[Sequence[str]]:
         yield f"{mode}, {shape} kernels", *(spread(evidence.figure(form.format(name))) for _, form in TOOLS)
 
 
+def overhead_notes(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    """What must be said beside what the meter costs."""
+    for name, result in evidence.experiments.items():
+        if name.partition("/")[0] == "shipped":
+            yield from ((f"`{name}`", note) for note in result.get("notes", ()))
+
+
 def safety_rows(evidence: Evidence) -> Iterator[tuple[str, str]]:
     """Each claim of the safety stage and of tests/gpu, and whether it held."""
     for name, figure in evidence.figures.items():
@@ -193,6 +200,7 @@ def section(evidence: Evidence) -> list[str]:
     lines += table(heads, fine_tune_rows(evidence), NOT_YET)
     lines += ["### Overhead: time with each tool over bare time", ""]
     lines += table(("training", *(tool for tool, _ in TOOLS)), overhead_rows(evidence), NOT_YET)
+    lines += [*(f"- {name}: {note}" for name, note in overhead_notes(evidence)), ""]
     lines += ["### Safety", "", *table(("claim", "holds"), safety_rows(evidence), f"All of it: {NOT_YET}.")]
     if missing := [f"- {line}" for line in not_yet(evidence)]:
         lines += [f"### {NOT_YET.capitalize()}", "", "Stages of `scripts/gpu_check`:", "", *missing, ""]

@@ -24,10 +24,12 @@ ON_A_GPU = (
     "int8 4096, floating-point operations",
     "bf16 8192, floating-point operations",
     "graph captured before the window: counted / asked for",
+    "FlashAttention, full, both ways: counted / full square",
+    "FlashAttention, causal, both ways: counted / full square",
     "training step, tensor cores: windows / Nsight Compute, difference",
     "cupy RawKernel: multiply-adds of threads",
     "edge idle: nobody counts",
-    "eager, large, slots of 1 s: metered / bare",
+    "eager, large, as shipped: metered / bare",
     "training step: in a patched window / bare",
     "training step: after all patched windows / bare",
 )

@@ -28,10 +28,16 @@ bool CaptureGate::capturing() const {
   return captures_ > 0;
 }
 
+bool CaptureGate::has_captured() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return has_captured_;
+}
+
 // All are asked before any is waited for: each may have to wait for its GPU.
 void CaptureGate::CaptureBegins() {
   std::unique_lock<std::mutex> lock(mutex_);
   ++captures_;
+  has_captured_ = true;
   for (Interrupt* meter : inside_) meter->Hurry();
   left_.wait_for(lock, patience_.for_edges, [&] { return inside_.empty() && edges_ == 0; });
   ++captures_past_edges_;

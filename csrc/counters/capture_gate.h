@@ -35,6 +35,8 @@ class CaptureGate {
   bool announced() const;
   // Whether one is under way: until its end no window is opened or closed.
   bool capturing() const;
+  // Whether any has ever begun.
+  bool has_captured() const;
   // Returns when no window of patched code is open, and no edge is under way or each is held up
   // before its next call.
   void CaptureBegins();
@@ -64,6 +66,7 @@ class CaptureGate {
   mutable std::mutex mutex_;
   std::condition_variable left_;
   bool announced_ = false;
+  bool has_captured_ = false;
   int captures_ = 0;
   int captures_past_edges_ = 0;  // those that wait for no edge any more
   int captures_at_risk_ = 0;

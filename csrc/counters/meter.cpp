@@ -20,6 +20,9 @@ namespace {
 using cupti::CuptiError;
 using std::chrono::microseconds;
 
+// The record knows it by this name (ftprof/record/counted.py).
+constexpr char kPatchesNoGraph[] = "patch a CUDA graph";
+
 // No chip of this compute capability, or of any older one, does more dense operations a clock on a
 // multiprocessor in one format (NVIDIA's architecture whitepapers: fp16 on Turing, fp8 on Ada and
 // Hopper, fp4 on Blackwell).
@@ -140,7 +143,7 @@ void Meter::Session::Deliver(const std::vector<ClosedWindow>& windows) {
     meter_.Tell(closed);
     if (closed.counted.inexact && !closed.counted.too_large) broken = &*closed.counted.inexact;
   }
-  meter_.TellOfCapturesAtRisk();
+  meter_.TellOfCaptures();
   if (broken != nullptr) throw CuptiError(*broken);
   pass_.reset();
 }
@@ -188,6 +191,7 @@ void Meter::CountAndRetry() {
   if (interrupt_.Pending() == Wake::kAbandon && !failure_) {
     failure_ = CuptiError("count", 0, "the context has gone", {});
   }
+  TellOfCaptures();
   const std::int64_t end_us = journal::NowUs();
   EndGap(end_us);
   sink_->OnEnd(end_us);
@@ -323,11 +327,22 @@ void Meter::Say(const CuptiError& error) {
   sink_->OnGap({now, now, error});
 }
 
-void Meter::TellOfCapturesAtRisk() {
-  if (gate_ == nullptr || gate_->TakeCapturesAtRisk() == 0) return;
-  Say(CuptiError("cuStreamBeginCapture", 0,
-                 "a stream capture began while CUPTI was still reading the counters: it may fail",
-                 "synchronise before a capture"));
+void Meter::TellOfCaptures() {
+  if (gate_ == nullptr) return;
+  if (gate_->TakeCapturesAtRisk() != 0) {
+    Say(CuptiError("cuStreamBeginCapture", 0,
+                   "a stream capture began while CUPTI was still reading the counters: it may fail",
+                   "synchronise before a capture"));
+  }
+  // Whenever a graph was captured (H200, CUPTI 13.0; docs/evidence).
+  const bool patches = settings_.schedule.cuda_core_windows > 0;
+  if (!patches || told_of_graphs_ || !gate_->has_captured()) return;
+  told_of_graphs_ = true;
+  Say(CuptiError(
+      kPatchesNoGraph, 0,
+      "CUPTI patches no kernel of a CUDA graph: what graphs execute on CUDA cores is not "
+      "counted",
+      {}));
 }
 
 void Meter::EndGap(std::int64_t end_us, bool goes_on) {

@@ -94,7 +94,7 @@ class Meter {
   Wake CountSlot(Session* session);
   Wake CountFor(Session* session, std::size_t group, std::uint64_t stratum,
                 std::chrono::microseconds length);
-  void TellOfCapturesAtRisk();
+  void TellOfCaptures();
   void EndGap(std::int64_t end_us, bool goes_on = false);
 
   const cupti::Library& library_;
@@ -107,7 +107,8 @@ class Meter {
   MeterCalls calls_;
   CountedContext counted_;
   std::size_t base_group_ = 0;
-  std::set<std::size_t> unusable_;      // groups that this device does not take, after all
+  std::set<std::size_t> unusable_;  // groups that this device does not take, after all
+  bool told_of_graphs_ = false;
   std::unique_ptr<Schedule> schedule_;  // made with the plan, and kept over failures
   std::int64_t covered_until_us_;
   std::uint64_t windows_ = 0;                 // that were counted

@@ -420,8 +420,8 @@ bool Watcher::Cut(milliseconds patience) noexcept {
   }
 }
 
-// A context may be so new that nobody has seen it yet: waits for a whole look that begins now. False
-// where that took too long.
+// A context may be so new that nobody has seen it yet: waits for a whole look that begins now.
+// False where that took too long.
 bool Watcher::AwaitLook(steady_clock::time_point until) {
   std::unique_lock<std::mutex> lock(mutex_);
   const std::uint64_t next = looks_begun_ + 1;
@@ -433,9 +433,8 @@ bool Watcher::AwaitLook(steady_clock::time_point until) {
 bool Watcher::AwaitWindows(milliseconds patience) noexcept {
   const auto until = steady_clock::now() + patience;
   try {
-    return AwaitLook(until) &&
-           contexts_.AwaitWindows(
-               std::chrono::duration_cast<milliseconds>(until - steady_clock::now()));
+    return AwaitLook(until) && contexts_.AwaitWindows(std::chrono::duration_cast<milliseconds>(
+                                   until - steady_clock::now()));
   } catch (const std::exception&) {  // no memory
     return false;
   }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 
@@ -24,6 +24,7 @@ from ftprof.record.spans import Context
 from ftprof.record.survey import Estimate, Total, survey, total, total_of
 
 _EDGES_US = 20_000  # a window's stamps may be so far from its edges, which wait for work that was launched
+_PATCHES_NO_GRAPH = "patch a CUDA graph"  # the call of a gap, by csrc/counters/meter.cpp
 _CLOCK_SLACK = Fraction(21, 20)  # a clock may be boosted a little above what the driver calls its highest
 
 
@@ -123,7 +124,17 @@ def _too_fast(context: CountedContext) -> str | None:
 
 def surveyed(context: CountedContext) -> Surveyed:
     """What the windows of a context amount to. Raises ``ValueError`` as ``survey`` does."""
-    return Surveyed(survey(_as_surveyed(context, end_of(context))), _too_fast(context))
+    estimates = survey(_as_surveyed(context, end_of(context)))
+    if any(gap.call == _PATCHES_NO_GRAPH for gap in context.gaps):
+        estimates = tuple(
+            _unbounded(estimate) if estimate.metric.kind == "cuda-core" else estimate for estimate in estimates
+        )
+    return Surveyed(estimates, _too_fast(context))
+
+
+def _unbounded(estimate: Estimate) -> Estimate:
+    """Windows say nothing of what graphs execute: only the GPU's own peak bounds it."""
+    return replace(estimate, high=None, errors=replace(estimate.errors, slack=None))
 
 
 def end_of(context: CountedContext) -> int:

@@ -538,6 +538,32 @@ def test_captures_that_no_hook_announces_are_heard_of_and_windows_keep_clear_of_
     assert (counted.out, counted.err) == ("[0]\n", "")
     assert {"base", "rotating", "cuda-core"} <= {window.role for window in windows(counted)}
     assert is_honest(counted.record, counted.truth())
+    assert counted.reasons.count("CUPTI patches no kernel of a CUDA graph") == 1
+    patched = [row for row in counted.record["estimates"] if row["metric"].startswith("smsp__sass")]
+    assert patched
+    assert all(row["high"] is None for row in patched)
+
+
+def test_graphs_are_no_matter_where_no_code_is_patched(standins: Standins) -> None:
+    counted = run(standins, SCRIPT, python(CAPTURED), FTPROF_SLOT_US="2000,2000", FTPROF_CUDA_CORE="0")
+    assert (counted.out, counted.err, counted.reasons) == ("[0]\n", "", "")
+    assert counted.record["complete"]
+
+
+def test_who_waits_for_windows_waits_for_a_context_that_nobody_has_seen(standins: Standins) -> None:
+    """A program's first context is a moment old, and CUPTI is not even loaded (an H200: 1.2 s to the first window)."""
+    script = base_only(delays=[{"call": "cuptiGetVersion", "us": 500_000, "times": 1}])
+    at_once = python("""
+        init()
+        print(library().ftprof_inject_await_windows(60000))
+        retain(0)
+        print(library().ftprof_inject_await_windows(60000))
+        launch("gemm", 100)
+        synchronize()
+    """)
+    counted = run(standins, script, at_once, FTPROF_SLOT_US="10000000,10000000")
+    assert (counted.out, counted.err) == ("1\n1\n", "")
+    assert sum(window.counts[BF16] for window in windows(counted)) == counted.truth()
 
 
 def test_a_cut_closes_the_windows_of_all_contexts(standins: Standins) -> None:

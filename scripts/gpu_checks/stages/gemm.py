@@ -46,7 +46,7 @@ def precisions(findings: Findings) -> None:
         cases[f"{dtype} {edge}"] = (work, wanted)
     int8, int8_operations = product(size(4096), "int8")
     cases["int8 4096"] = (int8, exactly(0))
-    sums, seen = _count_all(findings, bench, {name: work for name, (work, _) in cases.items()})
+    sums, seen = _count_all(findings, bench, {name: work for name, (work, _) in cases.items()}, recorded="tf32 4096")
     for name, (_, wanted) in cases.items():
         findings.figure(f"{name}, floating-point operations", sums["floating"][name], "FLOP", wanted)
     findings.figure("int8 4096, integer operations", sums["integer"]["int8 4096"], "", exactly(int8_operations))
@@ -69,7 +69,7 @@ def wide(findings: Findings) -> None:
 
 
 def _count_all(
-    findings: Findings, bench: Bench, cases: dict[str, Callable[[], object]]
+    findings: Findings, bench: Bench, cases: dict[str, Callable[[], object]], recorded: str | None = None
 ) -> tuple[dict[str, dict[str, list[Number]]], dict[str, dict[str, int]]]:
     """Sums over all groups by kind, case and round; and by case what each metric counted last."""
     times = place.rounds(3)
@@ -95,7 +95,7 @@ def _count_all(
                             sums[kind][name][position] += count
                             if count:
                                 seen[name][metric] = count
-                if name.startswith("tf32") and any(metric in seen[name] for metric in metrics):
+                if name == recorded and any(metric in seen[name] for metric in metrics):
                     bench.save(findings, "rotating", window, rows[-1])
     for name in failed:
         for kind in APART:
