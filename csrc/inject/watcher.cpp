@@ -427,7 +427,8 @@ bool Watcher::AwaitLook(steady_clock::time_point until) {
   const std::uint64_t next = looks_begun_ + 1;
   woken_ = true;
   changed_.notify_all();
-  return changed_.wait_until(lock, until, [this, next] { return looks_ended_ >= next || done_; });
+  return changed_.wait_until(lock, until,
+                             [this, next] { return looks_ended_ >= next || stopping_ || done_; });
 }
 
 bool Watcher::AwaitWindows(milliseconds patience) noexcept {

@@ -1,46 +1,69 @@
-"""What makes work slower inside a window: short kernels one by one, few long ones, and the GPU at its power limit."""
+"""What makes work slower under counting: a session that is enabled, a pass, a window, or the edges between windows."""
 
 from __future__ import annotations
 
+import itertools
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gpu_checks import place
 from gpu_checks.experiment import Experiment, Stage
 from gpu_checks.findings import Findings
 from gpu_checks.gpu import Clocks, product, size, timed, torch_on_gpu
 from gpu_checks.probe import Bench, Window
+from gpu_checks.stages.slots import Blocks
 
 PAIRS = 4
-BLOCK_S = 0.5
+BLOCK_S = 0.4
+ROUNDS = 5
+TRAINING_S = 3.0
 
 
-def _compare(findings: Findings, name: str, windows: dict[str, Window], work: Callable[[], None]) -> None:
-    """The same work bare and in a window of each kind, in turn, so long that clocks settle."""
+class Timings:
+    """Of the same work in several states, in turn: medians of blocks, with the clocks beside them."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {}
+        self.clocks: dict[str, list[dict[str, float | None]]] = {}
+
+    def measure(self, state: str, block: Callable[[], Sequence[float]]) -> None:
+        """One block, which gives the seconds of each of its parts."""
+        with Clocks() as clocks:
+            parts = block()
+        self.seconds.setdefault(state, []).append(statistics.fmean(parts))
+        self.clocks.setdefault(state, []).append(clocks.facts())
+
+    def tell(self, findings: Findings, name: str) -> None:
+        """Each state over bare, round by round, and all that was measured."""
+        for state, seconds in self.seconds.items():
+            if state != "bare":
+                ratios = [a / b for a, b in zip(seconds, self.seconds["bare"], strict=True)]
+                findings.figure(f"{name}: {state} / bare", ratios)
+        findings.fact(name, {"seconds": self.seconds, "clocks": self.clocks})
+
+
+def _compare(findings: Findings, bench: Bench, name: str, work: Callable[[], None]) -> None:
+    """Some work in each state, so long that clocks settle."""
     once = statistics.median(timed(work, 3))
     times = max(3, round(place.seconds(BLOCK_S) / once))
-    took: dict[str, list[float]] = {"bare": [], **{kind: [] for kind in windows}}
-    clocks: dict[str, list[dict[str, float | None]]] = {kind: [] for kind in took}
+    timings = Timings()
 
-    def measure(kind: str) -> None:
+    def block() -> list[float]:
         timed(work, max(1, times // 4))
-        with Clocks() as seen:
-            took[kind].append(statistics.fmean(timed(work, times)))
-        clocks[kind].append(seen.facts())
+        return timed(work, times)
 
     for _ in range(place.rounds(PAIRS)):
-        measure("bare")
-        for kind, window in windows.items():
+        timings.measure("bare", block)
+        with bench.window(bench.base) as window:
+            timings.measure("session enabled", block)
             window.begin()
-            measure(kind)
+            timings.measure("in a window", block)
             window.end()
-    for kind in windows:
-        findings.figure(f"{name}: {kind} / bare", [a / b for a, b in zip(took[kind], took["bare"], strict=True)])
-    findings.fact(name, {"ms": {kind: [1e3 * t for t in values] for kind, values in took.items()}, "clocks": clocks})
+    timings.tell(findings, name)
 
 
-def inside(findings: Findings) -> None:
-    """Bare against a window of the base group, and against one that counts cycles alone."""
+def kernels(findings: Findings) -> None:
+    """Kernels alone: short ones launched one by one or by a graph, long ones, and products at the power limit."""
     bench = Bench()
     torch = torch_on_gpu()
     few = torch.ones(1 << 10, device="cuda")
@@ -56,9 +79,7 @@ def inside(findings: Findings) -> None:
     graph = torch.cuda.CUDAGraph()
     torch.cuda.synchronize()
     with torch.cuda.graph(graph):
-        for _ in range(200):
-            few.mul_(1.0)
-
+        short()
     cases: dict[str, Callable[[], None]] = {
         "200 launches of a short kernel": short,
         "a graph of 200 short kernels": lambda: graph.replay(),
@@ -66,16 +87,45 @@ def inside(findings: Findings) -> None:
         "one long fp64 product": long,
         "bf16 products at the power limit": hot,
     }
-    cycles = [metric for metric in bench.base if bench.kind(metric) == "cycles"]
-    for kind, metrics in (("in a window", bench.base), ("in a window of cycles alone", cycles)):
-        with bench.window(metrics) as window:
-            for name, work in cases.items():
-                if kind == "in a window" or name.startswith(("bf16", "200")):
-                    _compare(findings, name, {kind: window}, work)
+    for name, work in cases.items():
+        _compare(findings, bench, name, work)
+
+
+def training(findings: Findings) -> None:
+    """A training of large kernels in each state between bare and windows that come and go."""
+    bench = Bench()
+    blocks = Blocks("large", "eager")
+    timings = Timings()
+
+    def block() -> list[float]:
+        return blocks.chunks(place.seconds(TRAINING_S))
+
+    for _ in range(place.rounds(ROUNDS)):
+        timings.measure("bare", block)
+        with bench.window(bench.base, ranges=64) as window:
+            timings.measure("session enabled", block)
+            window.begin()
+            timings.measure("in a window", block)
+            timings.measure("a pop and a push after each quarter of a second", lambda: _split(blocks, window))
+            window.end_all()
+    timings.tell(findings, "training, large kernels")
+    drifts = [after / before for before, after in itertools.pairwise(timings.seconds["bare"])]
+    findings.figure("training, large kernels: a bare block / the bare one before it", drifts)
+
+
+def _split(blocks: Blocks, window: Window) -> list[float]:
+    found: list[float] = []
+    while sum(found) < place.seconds(TRAINING_S):
+        found += blocks.chunks(0)
+        window.split()
+    return found
 
 
 STAGE = Stage(
     "slowdown",
-    "what makes work slower inside a window",
-    (Experiment("inside", inside, 70, "Each launch, the kernels, or the clocks at the power limit?"),),
+    "what makes work slower under counting: the session, a pass, a window, or edges",
+    (
+        Experiment("training", training, 95, "At which of them does a training become slower?"),
+        Experiment("kernels", kernels, 60, "And kernels alone: each launch, short ones, or clocks at the power limit?"),
+    ),
 )
