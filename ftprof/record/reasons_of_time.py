@@ -19,9 +19,7 @@ def time_lost(meters: list[Journal], end_us: int) -> list[str]:
             for why, time_us in _times_lost(journal, context, end_us).items():
                 places.setdefault(why, []).append(_Place(journal.identity, context.device["device"], time_us))
     return [
-        f"{what}: {duration(sum(place.time_us for place in where))} not counted on {_all_of(where)}"
-        + (f" ({call})" if call else "")
-        + (f"; {remedy}" if remedy else "")
+        f"{what}{_how_long(where)}{_all_of(where)}" + (f" ({call})" if call else "") + (f"; {remedy}" if remedy else "")
         for (what, call, remedy), where in places.items()
     ]
 
@@ -81,6 +79,12 @@ def _times_lost(journal: Journal, context: CountedContext, end_us: int) -> dict[
         why = f"no single pass of this chip counts {names:.200}, which is bounded by the peak", "", ""
         times[why] = end_of(context) - context.begin_us
     return times
+
+
+def _how_long(places: list[_Place]) -> str:
+    """Nothing where it took no time: something that was lost by other means."""
+    time_us = sum(place.time_us for place in places)
+    return f": {duration(time_us)} not counted on " if time_us else ", on "
 
 
 def _all_of(places: list[_Place]) -> str:

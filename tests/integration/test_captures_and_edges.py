@@ -95,7 +95,7 @@ def test_a_capture_whose_stream_is_destroyed_is_over(standins: Standins) -> None
         work(0.2)
         print(library().ftprof_inject_cut(60000 if library().ftprof_inject_capturing() == 0 else 0))
     """)
-    counted = run(standins, SCRIPT, destroys)
+    counted = run(standins, SCRIPT, destroys, FTPROF_CUDA_CORE="0")
     assert (counted.out, counted.err, counted.code) == ("1\n0\n1\n", "", 0)
     assert counted.record["complete"], counted.reasons
     assert is_honest(counted.record, counted.truth())
@@ -124,7 +124,7 @@ def test_a_capture_that_ends_while_we_begin_to_listen_is_over(standins: Standins
     """
     )
     script = {**SCRIPT, "delays": [{"call": "cuptiEnableCallback", "us": 50_000}]}
-    counted = run(standins, script, short)
+    counted = run(standins, script, short, FTPROF_CUDA_CORE="0")
     assert (counted.err, counted.code) == ("", 0)
     assert len(windows(counted)) > 3
     assert counted.record["complete"], counted.reasons
