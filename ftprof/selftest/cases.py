@@ -51,11 +51,14 @@ def known_cases(bench: Bench) -> list[Case]:
         *(_case(bench, kernel, kernel.title, 1, _once) for kernel in known),
         _link(bench),
         *(_case(bench, kernel, f"{side_by_side}, {where}", streams, _on_streams) for kernel, where in places),
-        *(_or_of_no_graph(_case(bench, kernel, f"{replayed}, {where}", graph, _in_graph)) for kernel, where in places),
+        *(
+            _skipped_where_no_graph_is_patched(_case(bench, kernel, f"{replayed}, {where}", graph, _in_graph))
+            for kernel, where in places
+        ),
     ]
 
 
-def _or_of_no_graph(case: Case) -> Case:
+def _skipped_where_no_graph_is_patched(case: Case) -> Case:
     """CUPTI patches no kernel of a graph, whenever it was captured (H200, CUPTI 13.0; docs/evidence)."""
 
     def judge(row: Row, counts: Counts) -> Row:

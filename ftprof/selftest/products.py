@@ -67,12 +67,17 @@ def product_cases(bench: Bench, open_library: Callable[[str], Library]) -> list[
             _case(bench, name, precision, shape, open_library)
             for precision in able
             if precision in precisions
-            for shape in (ALIGNED, Shape(*2 * [UNALIGNED.get(precision, UNALIGNED_ELSE)]))
+            for shape in (ALIGNED, _unaligned(precision))
         ]
         for name, able in _OF_LIBRARY.items()
     ]
     known = {precision for able in _OF_LIBRARY.values() for precision in able}
     return [*batches, [_of_none(precision) for precision in sorted(precisions - known)]]
+
+
+def _unaligned(precision: str) -> Shape:
+    edge = UNALIGNED.get(precision, UNALIGNED_ELSE)
+    return Shape(edge, edge)
 
 
 def _of_none(precision: str) -> Case:

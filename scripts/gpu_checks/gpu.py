@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import statistics
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -110,40 +109,3 @@ def sm_clock_mhz() -> int | None:
         return int(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM))
     except Exception:
         return None
-
-
-class Clocks:
-    """While it is entered: the SM clock and the power of the first GPU, five times a second, by NVML."""
-
-    def __init__(self) -> None:
-        self._seen: list[tuple[int, int]] = []
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Clocks:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        try:
-            import pynvml
-
-            pynvml.nvmlInit()
-            handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-            while not self._end.wait(0.2):
-                clock = pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM)
-                self._seen.append((int(clock), int(pynvml.nvmlDeviceGetPowerUsage(handle))))
-        except Exception:  # there is no NVML, or it does not say
-            return
-
-    def facts(self) -> dict[str, float | None]:
-        """Their means; nothing where NVML said nothing."""
-        clocks, powers = zip(*self._seen, strict=True) if self._seen else ((), ())
-        return {
-            "sm_mhz": statistics.fmean(clocks) if clocks else None,
-            "watts": statistics.fmean(powers) / 1000 if powers else None,
-        }

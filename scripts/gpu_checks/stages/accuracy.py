@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpu_checks import aws_meter, ncu, place
+from gpu_checks import aws_meter, ncu, place, watched
 from gpu_checks.experiment import Experiment, Stage
 from gpu_checks.findings import Findings, within
 from gpu_checks.stages.training import alone
@@ -64,7 +64,7 @@ def _whole(row: dict[str, Any] | None) -> int | None:
 def _fine_tune(findings: Findings, name: str, *options: str) -> None:
     command = program("fine-tune", *options)
     timed = [*command, "--seconds", str(place.seconds(SECONDS)), "--alone", "12"]
-    with aws_meter.Utilisation() as utilisation:
+    with watched.utilisation() as utilisation:
         run = wrap(timed, ("--operators",), timeout_s=150)
     findings.claim(f"{name}: the training ended as it should", run.code == 0, run.err[-300:])
     context = run.contexts[0]

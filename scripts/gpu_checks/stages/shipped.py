@@ -7,10 +7,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gpu_checks import place
+from gpu_checks import place, watched
 from gpu_checks.experiment import Experiment, Stage
 from gpu_checks.findings import Findings, at_most
-from gpu_checks.gpu import Clocks
 from gpu_checks.probe import roots
 from gpu_checks.stages.slots import SEED, Blocks, windows_by_role
 
@@ -27,20 +26,20 @@ def _metered(blocks: Blocks, context: Any, seed: int) -> dict[str, Any]:
     meter = _native.ContextMeter(context, seed)
     try:
         opened = meter.await_window(30.0)
-        with Clocks() as clocks:
+        with watched.clocks() as clocks:
             chunks = blocks.chunks(place.seconds(METERED_S))
     finally:
         meter.stop()
         meter.ended(10.0)
     found = meter.take()
-    return {"opened": opened, "chunks_s": chunks, **clocks.facts(), "windows": windows_by_role(found),
+    return {"opened": opened, "chunks_s": chunks, **watched.mean_clocks(clocks), "windows": windows_by_role(found),
             "gaps": found.gaps}  # fmt: skip
 
 
 def _bare(blocks: Blocks) -> dict[str, Any]:
-    with Clocks() as clocks:
+    with watched.clocks() as clocks:
         chunks = blocks.chunks(place.seconds(BARE_S))
-    return {"chunks_s": chunks, **clocks.facts()}
+    return {"chunks_s": chunks, **watched.mean_clocks(clocks)}
 
 
 def _compare(findings: Findings, name: str, mode: str, limit: float) -> None:

@@ -6,10 +6,10 @@ import itertools
 import statistics
 from collections.abc import Callable, Sequence
 
-from gpu_checks import place
+from gpu_checks import place, watched
 from gpu_checks.experiment import Experiment, Stage
 from gpu_checks.findings import Findings
-from gpu_checks.gpu import Clocks, product, size, timed, torch_on_gpu
+from gpu_checks.gpu import product, size, timed, torch_on_gpu
 from gpu_checks.probe import Bench, Window
 from gpu_checks.stages.slots import Blocks
 
@@ -24,14 +24,14 @@ class Timings:
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = {}
-        self.clocks: dict[str, list[dict[str, float | None]]] = {}
+        self.clocks: dict[str, list[dict[str, float | str]]] = {}
 
     def measure(self, state: str, block: Callable[[], Sequence[float]]) -> None:
         """One block, which gives the seconds of each of its parts."""
-        with Clocks() as clocks:
+        with watched.clocks() as clocks:
             parts = block()
         self.seconds.setdefault(state, []).append(statistics.fmean(parts))
-        self.clocks.setdefault(state, []).append(clocks.facts())
+        self.clocks.setdefault(state, []).append(watched.mean_clocks(clocks))
 
     def tell(self, findings: Findings, name: str) -> None:
         """Each state over bare, round by round, and all that was measured."""
