@@ -2,31 +2,36 @@
 
 A block that cannot run here says why in a comment above it: ``<!-- ci: not run: REASON -->``. The README's two commands
 are run by .ci/run itself (``<!-- ci: NAME -->``), its example's output is compared by test_example.py, and fragments
-are run by a test of their own (``<!-- ci: run by TEST -->``). One that ends with another code than 0 where there is no
+are run by a test of their own (``<!-- ci: run by TEST -->``). One for each of two nodes (``<!-- ci: on two nodes -->``)
+runs on two simulated ones, under the real launcher. One that ends with another code than 0 where there is no
 GPU says with which (``<!-- ci: ends with CODE ... -->``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, clean_environment
+from simulated_hosts import Host, two_hosts
 
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"(?:^<!-- ([^\n]+) -->\n)?^```(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _ELSEWHERE = ("ci: example", "ci: tests", "output: example")
 _NOT_RUN, _FILE, _RUN_BY, _ENDS = "ci: not run: ", "file: ", "ci: run by ", "ci: ends with "
+_TWO_NODES = "ci: on two nodes"
 _PIP = """\
 #!{python}
 '''Stands in for pip, which needs a network: whether ftprof has the extras that are asked for.'''
@@ -95,7 +100,7 @@ def test_every_block_has_a_language_and_runs_or_says_why_not(document: Path) -> 
             assert document.name in test.read_text(), block
         elif block.comment:
             known = rf"{_NOT_RUN}\w+|{_ENDS}\d+ |{_FILE}[\w./-]+$"
-            assert block.comment in _ELSEWHERE or re.match(known, block.comment), block
+            assert block.comment in (*_ELSEWHERE, _TWO_NODES) or re.match(known, block.comment), block
 
 
 @pytest.mark.slow
@@ -103,7 +108,7 @@ def test_every_block_has_a_language_and_runs_or_says_why_not(document: Path) -> 
 def test_every_block_runs(document: Path, tmp_path: Path) -> None:
     environment = place(tmp_path) | (_LAUNCHED if document.name == "launchers.md" else {})
     for block in blocks(document):
-        if block.comment in _ELSEWHERE or block.comment.startswith((_NOT_RUN, _RUN_BY)):
+        if block.comment in (*_ELSEWHERE, _TWO_NODES) or block.comment.startswith((_NOT_RUN, _RUN_BY)):
             continue
         if block.comment.startswith(_FILE):
             file = tmp_path / block.comment.removeprefix(_FILE)
@@ -118,18 +123,52 @@ def test_every_block_runs(document: Path, tmp_path: Path) -> None:
         else:
             assert parsed(block)
     if document.name == "launchers.md":
-        check_ranks(tmp_path)
+        check_ranks(tmp_path / "run-7-0.json", 2)
+        check_ranks(tmp_path / "run-17.json", 4)
 
 
-def check_ranks(folder: Path) -> None:
-    """The records of the page's srun and mpirun, played by this machine's shell, hold all their ranks."""
-    for name, ranks in (("run-7-0.json", 2), ("run-17.json", 4)):
-        record = json.loads((folder / name).read_text())
-        assert (record["complete"], record["reasons"]) == (True, [])
-        assert sorted(process["rank"]["rank"] for process in record["processes"]) == list(range(ranks))
-        assert (
-            int(record["flops"]) == ranks * 3 * 2 * 2 * 8 * 64 * 64
-        )  # three steps: forward, and the weights' gradient
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["torchrun", "accelerate launch", "deepspeed"])
+def test_a_block_for_each_of_two_nodes_runs(launcher: str, tmp_path: Path) -> None:
+    """The launcher itself, eight processes in all, on the CPU; the address is the simulated node's."""
+    page = blocks(REPOSITORY / "docs" / "launchers.md")
+    (block,) = [block for block in page if block.comment == _TWO_NODES and f" {launcher} " in block.text]
+    environment = place(tmp_path) | {"HF_HOME": str(tmp_path)}  # no settings of this machine's for accelerate
+    with two_hosts() as hosts, contextlib.ExitStack() as stack:
+        # The simulated nodes know no names.
+        block = replace(block, text=block.text.replace("node-a", hosts[0].address))
+        words = command(block, tmp_path)
+        started = [start(words, host, environment | {"NODE_RANK": str(rank)}) for rank, host in enumerate(hosts)]
+        for process in started:
+            stack.callback(clear, process)
+        outcomes = [(*process.communicate(timeout=300), process.returncode) for process in started]
+        assert [code for _, _, code in outcomes] == [0, 0], outcomes
+        check_ranks(tmp_path / "run-17.json", 8)
+        runs = json.loads((tmp_path / "run-17.json").read_text())["runs"]
+        assert {run["host"] for run in runs} == {host.name for host in hosts}
+
+
+def start(words: list[str], host: Host, environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*host.enter, *words], env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+
+
+def clear(process: subprocess.Popen[str]) -> None:
+    """With what it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def check_ranks(path: Path, ranks: int) -> None:
+    """A record of the page's trainings holds all their ranks."""
+    record = json.loads(path.read_text())
+    assert (record["complete"], record["reasons"]) == (True, [])
+    ranked = [process["rank"]["rank"] for process in record["processes"] if process["rank"]]  # a launcher has none
+    assert sorted(ranked) == list(range(ranks))
+    assert int(record["flops"]) == ranks * 3 * 2 * 2 * 8 * 64 * 64  # three steps: forward, and the weights' gradient
 
 
 def command(block: Block, folder: Path) -> list[str]:
@@ -153,7 +192,9 @@ def parsed(block: Block) -> object:
 
 
 def place(folder: Path) -> dict[str, str]:
-    """What the pages take for granted: a training, a model's config, an adapter, the project's scripts, pip."""
+    """What the pages take for granted: a training, a model's config, an adapter, DeepSpeed's hosts, the
+    project's scripts, pip.
+    """
     (folder / "train.py").write_text(_TRAIN)
     (folder / "adapter").mkdir()
     (folder / "adapter" / "adapter_model.safetensors").write_bytes(bytes(64))
@@ -161,6 +202,7 @@ def place(folder: Path) -> dict[str, str]:
     config = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
     config |= {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 256, "max_position_embeddings": 8192}
     (folder / "path" / "to" / "config.json").write_text(json.dumps(config))
+    (folder / "hosts").write_text("node-a slots=4\nnode-b slots=4\n")
     (folder / "scripts").symlink_to(REPOSITORY / "scripts")
     programs = folder / "programs"
     programs.mkdir()

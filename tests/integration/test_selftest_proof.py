@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
@@ -119,9 +120,15 @@ def test_binaries_that_were_changed_are_found(prover: ModuleType, tools: Any, tm
 
 
 @pytest.mark.slow
-def test_the_command_proves_what_ships(tools: Any) -> None:
-    """As docs/selftest.md has it."""
-    script = REPOSITORY / "scripts" / "prove_selftest.py"
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
+def test_the_page_s_commands_prove_what_ships(tools: Any) -> None:
+    """Those of docs/selftest.md: what they install is what the tests have, and the script is run as it says."""
+    page = (REPOSITORY / "docs" / "selftest.md").read_text()
+    install, command = page.partition("test_selftest_proof.py -->\n```bash\n")[2].partition("\n```")[0].splitlines()
+    for pinned in install.removeprefix("pip install ").split():
+        name, _, release = pinned.partition("==")
+        assert version(name) == release
+    words = command.partition("#")[0].split()
+    assert words == ["python", "scripts/prove_selftest.py"]
+    done = subprocess.run([sys.executable, *words[1:]], cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("proved: 69 kernels for sm_75, sm_80, sm_86, sm_89, sm_90, sm_100, sm_120, by NVRTC")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -195,6 +197,25 @@ def test_the_list_names_them_all(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as wrong:
         command.run(["--stage", "nothing"])
     assert wrong.value.code == 2
+
+
+def test_the_pages_commands_name_stages_and_options_that_there_are(tmp_path: Path) -> None:
+    """Those of docs/gpu-check.md, which need a GPU: each with ``--list``, by the shell that joins their lines."""
+    page = (REPOSITORY / "docs" / "gpu-check.md").read_text()
+    blocks = re.findall(r"^```bash\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "scripts").mkdir()
+    program = tmp_path / "scripts" / "gpu_check"
+    asked = tmp_path / "asked"
+    program.write_text(
+        f'#!/bin/sh\necho $# >> {asked}\nexec {sys.executable} {REPOSITORY}/scripts/gpu_check --list "$@"\n'
+    )
+    program.chmod(0o755)
+    evidence_file = tmp_path / "docs" / "evidence" / "gpu-nvidia-h200.json"
+    evidence_file.parent.mkdir(parents=True)
+    evidence_file.symlink_to(REPOSITORY / "docs" / "evidence" / "gpu-nvidia-h200.json")
+    for block in blocks:
+        subprocess.run(["bash", "-euc", block], cwd=tmp_path, check=True, capture_output=True)
+    assert len(asked.read_text().splitlines()) == page.count("\nscripts/gpu_check") > 8
 
 
 class Machine:
