@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import subprocess
 import sys
@@ -56,6 +57,14 @@ def read(path: Path) -> Recorded:
         availability=_unpacked(data["availability"]),
         conditions={key: data[key] for key in ("device", "capability", "cupti", "driver", "date", "rehearsal")},
     )
+
+
+def real_cupti() -> list[tuple[str, str]]:
+    """Where the real CUPTI lies."""
+    spec = importlib.util.find_spec("nvidia")
+    assert spec is not None, "install the test extra: nvidia-cuda-cupti==13.0.*"
+    assert spec.submodule_search_locations
+    return [(str(Path(next(iter(spec.submodule_search_locations))).parent), "test")]
 
 
 def _unpacked(packed: Mapping[str, Any]) -> bytes:

@@ -113,7 +113,10 @@ def _counts_per_clock(chip: ChipPeaks, name: str) -> int | None:
 
 
 def _tensor_per_clock(chip: ChipPeaks, sources: list[str], dense: bool) -> int | None:
-    """Several sources: the fastest of them. Whether skipped multiplications are counted is open, so they may be."""
+    """Several sources: the fastest of them.
+
+    CUPTI's own peak of a metric that takes dense and sparse products is the sparse rate, so what these skip counts.
+    """
     if not all(source.startswith(("fp", "bf", "tf")) for source in sources):
         return None
     rates = [chip.tensor.get(source, 0) for source in sources]

@@ -7,13 +7,12 @@ counted is what comes out.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cuda_standins import BF16, CYCLES, Standins, build
-from recorded_images import FIXTURES, decoded, read
+from recorded_images import FIXTURES, decoded, read, real_cupti
 from unmeasured_image import unmeasured_image
 
 CHIP = "GH100"
@@ -34,14 +33,6 @@ def recorded_files() -> list[Any]:
     ]
 
 
-def real() -> list[tuple[str, str]]:
-    """Where the real CUPTI lies."""
-    spec = importlib.util.find_spec("nvidia")
-    assert spec is not None, "install the test extra: nvidia-cuda-cupti==13.0.*"
-    assert spec.submodule_search_locations
-    return [(str(Path(next(iter(spec.submodule_search_locations))).parent), "test")]
-
-
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -51,19 +42,21 @@ def test_an_image_recorded_on_a_gpu_gives_here_what_it_gave_there(file: Path) ->
     recorded = read(file)
     assert not recorded.conditions["rehearsal"], "this was recorded on the stand-ins"
     assert any(recorded.counts), "nothing was counted in it"
-    answer = decoded(real(), recorded.chip, recorded.metrics, recorded.image, recorded.sha256, recorded.availability)
+    answer = decoded(
+        real_cupti(), recorded.chip, recorded.metrics, recorded.image, recorded.sha256, recorded.availability
+    )
     assert answer == {"counts": recorded.counts}
 
 
 @pytest.fixture(scope="module")
 def unmeasured() -> bytes:
     """Of the right form, and with no counts in it."""
-    return unmeasured_image(Path(real()[0][0], "nvidia/cu13/lib/libnvperf_host.so"), CHIP, RAW)
+    return unmeasured_image(Path(real_cupti()[0][0], "nvidia/cu13/lib/libnvperf_host.so"), CHIP, RAW)
 
 
 def test_an_image_without_counts_is_refused_and_no_zero(unmeasured: bytes) -> None:
     """The real CUPTI reads it: it knows the chip, the metrics and the range, and gives no number."""
-    answer = decoded(real(), CHIP, METRICS, unmeasured, sha256(unmeasured))
+    answer = decoded(real_cupti(), CHIP, METRICS, unmeasured, sha256(unmeasured))
     assert answer["line"] == f"cuptiProfilerHostEvaluateToGpuValues: {METRICS[0]} is no exact count: nan"
 
 
@@ -78,7 +71,7 @@ def test_an_image_without_counts_is_refused_and_no_zero(unmeasured: bytes) -> No
 def test_another_chip_or_metric_than_the_images_is_named(
     unmeasured: bytes, chip: str, metrics: list[str], name: str
 ) -> None:
-    answer = decoded(real(), chip, metrics, unmeasured, sha256(unmeasured))
+    answer = decoded(real_cupti(), chip, metrics, unmeasured, sha256(unmeasured))
     assert answer["code"] > 0
     assert name in answer["name"]
     assert (chip if chip == "GX999" else metrics[0]) in answer["name"]
@@ -100,7 +93,7 @@ def damaged(image: bytes) -> dict[str, bytes]:
 
 def test_damaged_bytes_are_refused_before_cupti_sees_them(unmeasured: bytes) -> None:
     for how, content in damaged(unmeasured).items():
-        answer = decoded(real(), CHIP, METRICS, content, sha256(unmeasured))
+        answer = decoded(real_cupti(), CHIP, METRICS, content, sha256(unmeasured))
         assert answer["name"] == "its bytes are not those that were recorded", how
         assert (answer["call"], answer["remedy"]) == ("read a counter-data image", "record it again")
 
@@ -115,7 +108,7 @@ def test_damaged_bytes_are_refused_before_cupti_sees_them(unmeasured: bytes) -> 
     ],
 )
 def test_what_never_was_an_image_is_refused(content: bytes, why: str) -> None:
-    answer = decoded(real(), CHIP, METRICS, content, sha256(content))
+    answer = decoded(real_cupti(), CHIP, METRICS, content, sha256(content))
     assert (answer["call"], answer["code"], answer["name"]) == ("read a counter-data image", 0, why)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from recorded_images import real_cupti
 
 STUBS = Path(__file__).parents[2] / "csrc" / "testing" / "stub_libraries.c"
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
@@ -45,17 +45,10 @@ def load(*roots: Path, map_first: list[Path] | None = None) -> dict[str, object]
     return answer
 
 
-def site_packages() -> Path:
-    spec = importlib.util.find_spec("nvidia")
-    assert spec is not None
-    assert spec.submodule_search_locations
-    return Path(next(iter(spec.submodule_search_locations))).parent
-
-
 def copy_real(folder: Path, *names: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        shutil.copy(site_packages() / "nvidia/cu13/lib" / name, folder)
+        shutil.copy(Path(real_cupti()[0][0]) / "nvidia/cu13/lib" / name, folder)
 
 
 def compile_stub(path: Path, **macros: int) -> None:
@@ -266,4 +259,4 @@ def test_planning_in_many_threads_at_once() -> None:
         "assert sorted(p.chip for p in plans) == sorted(chips)\n"
         "assert len({(p.chip, str([g.metrics for g in p.groups])) for p in plans}) == 4\n"
     )
-    subprocess.run([sys.executable, "-c", script, str(site_packages())], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script, str(Path(real_cupti()[0][0]))], check=True, timeout=60)

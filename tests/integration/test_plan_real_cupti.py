@@ -8,13 +8,13 @@ What a metric counts is taken from an independent source: the raw hardware count
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import itertools
 import re
 from functools import cache
 from pathlib import Path
 
 import pytest
+from recorded_images import real_cupti
 
 from ftprof import _native
 
@@ -32,16 +32,9 @@ TENSOR = "sm__ops_path_tensor_"
 CYCLES = "sm__cycles_active.sum"
 
 
-def _site_packages() -> str:
-    spec = importlib.util.find_spec("nvidia")
-    assert spec is not None, "install the test extra: nvidia-cuda-cupti==13.0.*"
-    assert spec.submodule_search_locations
-    return str(Path(next(iter(spec.submodule_search_locations))).parent)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def cupti() -> _native.LibraryInfo:
-    info = _native.load_cupti([(_site_packages(), "test")])
+    info = _native.load_cupti(real_cupti())
     assert info.version == "13.0", f"these tests need CUPTI 13.0, {info.path} is {info.version}"
     assert info.warning == ""
     return info
@@ -161,7 +154,7 @@ def _struct(*fields: tuple[str, type]) -> type[ctypes.Structure]:
 
 @cache
 def raw_counters(chip: str) -> RawCounters:
-    return RawCounters(chip, Path(_site_packages(), "nvidia/cu13/lib/libnvperf_host.so"))
+    return RawCounters(chip, Path(real_cupti()[0][0], "nvidia/cu13/lib/libnvperf_host.so"))
 
 
 @cache
