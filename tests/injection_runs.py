@@ -169,7 +169,7 @@ class Curve:
         self._before: list[Counter[str]] = [Counter()]
         for work in self._works:
             total = Counter(self._before[-1])
-            total.update({metric: count * work.count for metric, count in costs[work.kernel].items()})
+            total.update({metric: count * work.count for metric, count in work.counted(costs[work.kernel]).items()})
             self._before.append(total)
 
     def at(self, moment_ns: int) -> Counter[str]:
@@ -180,7 +180,7 @@ class Curve:
         passed = moment_ns - work.start_ns
         whole = min(passed // work.duration_ns, work.count)
         part = passed - whole * work.duration_ns if whole < work.count else 0
-        for metric, count in self._costs[work.kernel].items():
+        for metric, count in work.counted(self._costs[work.kernel]).items():
             total[metric] += count * whole + count * part // work.duration_ns
         return total
 

@@ -89,7 +89,7 @@ bool IsCapturing(const DriverState& state, CUcontext context, bool blocking) {
   });
 }
 
-CUresult Enqueue(DriverState* state, Lock* lock, CUcontext context, std::size_t kernel,
+CUresult Enqueue(DriverState* state, Lock* lock, CUcontext context, KernelRun run,
                  std::uint64_t* end_ns) {
   const std::uint64_t limit = std::max<std::uint64_t>(TheScript().queue_limit, 1) - 1;
   std::uint64_t now = state->clock.now_ns();
@@ -99,15 +99,17 @@ CUresult Enqueue(DriverState* state, Lock* lock, CUcontext context, std::size_t 
     if (const CUresult result = WaitUntil(state, lock, context, when)) return result;
     now = state->clock.now_ns();
   }
-  const std::uint64_t slowdown = context->patched ? TheScript().patched_slowdown : 1;
-  const Timeline::Launch launch = context->timeline->Append(kernel, slowdown, now);
+  const std::uint64_t slowdown =
+      context->patched && !run.of_graph ? TheScript().patched_slowdown : 1;
+  const Timeline::Launch launch = context->timeline->Append(run, slowdown, now);
   if (launch.joined) {
     Ledger::AddLaunch(context->last_work);
   } else {
     const auto place =
         static_cast<std::uint32_t>(state->devices[static_cast<std::size_t>(context->device)].place);
-    context->last_work = state->ledger.Add(
-        {LedgerRecord::kWork, place, context->id, kernel, launch.start_ns, launch.duration_ns, 1});
+    context->last_work =
+        state->ledger.Add({run.of_graph ? LedgerRecord::kGraphWork : LedgerRecord::kWork, place,
+                           context->id, run.kernel, launch.start_ns, launch.duration_ns, 1});
   }
   *end_ns = launch.start_ns + launch.duration_ns;
   return CUDA_SUCCESS;

@@ -143,7 +143,7 @@ bool SpoilCaptures(DriverState* state, CUcontext context);
 bool IsCapturing(const DriverState& state, CUcontext context, bool blocking);
 
 // Puts a kernel on a context's GPU, waiting while too many are pending. Returns when it ends.
-CUresult Enqueue(DriverState* state, Lock* lock, CUcontext context, std::size_t kernel,
+CUresult Enqueue(DriverState* state, Lock* lock, CUcontext context, KernelRun run,
                  std::uint64_t* end_ns);
 
 }  // namespace ftprof::standin

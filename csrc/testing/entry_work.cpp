@@ -37,7 +37,7 @@ CUresult Launch(const char* name, CUfunction function, CUstream stream) {
     StreamTarget target;
     if (const CUresult result = FindTarget(*state, stream, &target)) return result;
     if (function->context != context || target.context != context) return CUDA_ERROR_INVALID_HANDLE;
-    return LaunchOn(state, lock, target, function->kernel);
+    return LaunchOn(state, lock, target, {function->kernel, false});
   });
 }
 
@@ -121,7 +121,7 @@ CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream) {
     // A copy: waiting for the queue gives up the lock.
     const std::vector<std::size_t> kernels = executable->graph.kernels;
     for (const std::size_t kernel : kernels) {
-      if (const CUresult result = LaunchOn(state, lock, target, kernel)) return result;
+      if (const CUresult result = LaunchOn(state, lock, target, {kernel, true})) return result;
     }
     return CUDA_SUCCESS;
   });

@@ -16,6 +16,7 @@ struct LedgerRecord {
     kContextEnded = 3,    // start_ns: when; what had not run by then never ran
     kDeviceLost = 4,      // start_ns: when it is or will be lost; nothing runs after it
     kProcessEnded = 5,    // start_ns: when exit handlers ran; what had not run by then never ran
+    kGraphWork = 6,       // as kWork, of a graph
   };
 
   std::uint32_t kind;

@@ -88,17 +88,17 @@ CUresult CheckNotCapturing(DriverState* state, const StreamTarget& target) {
   return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
 }
 
-CUresult LaunchOn(DriverState* state, Lock* lock, const StreamTarget& target, std::size_t kernel) {
+CUresult LaunchOn(DriverState* state, Lock* lock, const StreamTarget& target, KernelRun run) {
   if (target.stream == nullptr) {
     if (const CUresult result = CheckImplicit(state, target.context)) return result;
   } else if (target.stream->capture) {
     Capture& capture = *target.stream->capture;
     if (capture.invalidated) return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
-    capture.graph.kernels.push_back(kernel);
+    capture.graph.kernels.push_back(run.kernel);
     return CUDA_SUCCESS;
   }
   std::uint64_t end_ns = 0;
-  const CUresult result = Enqueue(state, lock, target.context, kernel, &end_ns);
+  const CUresult result = Enqueue(state, lock, target.context, run, &end_ns);
   if (result != CUDA_SUCCESS || target.stream == nullptr) return result;
   // Enqueue may have waited without the lock.
   if (state->streams.count(target.stream) == 1) target.stream->free_at_ns = end_ns;

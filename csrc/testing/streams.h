@@ -28,6 +28,6 @@ CUresult CaptureStatus(const DriverState& state, const StreamTarget& target,
 CUresult CheckNotCapturing(DriverState* state, const StreamTarget& target);
 
 // Runs a kernel, or adds it to the graph that the stream is captured into.
-CUresult LaunchOn(DriverState* state, Lock* lock, const StreamTarget& target, std::size_t kernel);
+CUresult LaunchOn(DriverState* state, Lock* lock, const StreamTarget& target, KernelRun run);
 
 }  // namespace ftprof::standin

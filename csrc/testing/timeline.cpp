@@ -8,6 +8,7 @@ namespace ftprof::standin {
 namespace {
 
 constexpr char kCycles[] = "sm__cycles_active";
+constexpr char kPatched[] = "smsp__sass_";  // how patched metrics begin
 
 int IndexIn(const std::vector<std::string>& sorted, const std::string& name) {
   const auto found = std::lower_bound(sorted.begin(), sorted.end(), name);
@@ -45,7 +46,11 @@ KernelTable::KernelTable(const Script& script, const DeviceScript& device) {
     for (const auto& [metric, count] : kernel.counts) {
       counts[static_cast<std::size_t>(MetricIndex(metric))] = count;
     }
-    counts_.push_back(std::move(counts));
+    counts_.push_back(counts);
+    for (std::size_t i = 0; i < metrics_.size(); ++i) {
+      if (metrics_[i].rfind(kPatched, 0) == 0) counts[i] = 0;
+    }
+    counts_of_graphs_.push_back(std::move(counts));
   }
 }
 
@@ -53,25 +58,24 @@ int KernelTable::MetricIndex(const std::string& metric) const { return IndexIn(m
 
 int KernelTable::KernelIndex(const std::string& kernel) const { return IndexIn(kernels_, kernel); }
 
-Timeline::Launch Timeline::Append(std::size_t kernel, std::uint64_t slowdown,
-                                  std::uint64_t now_ns) {
+Timeline::Launch Timeline::Append(KernelRun run, std::uint64_t slowdown, std::uint64_t now_ns) {
   Retire(now_ns);
-  const std::uint64_t duration = table_->Duration(kernel) * slowdown;
+  const std::uint64_t duration = table_->Duration(run.kernel) * slowdown;
   const std::uint64_t start = std::max(now_ns, free_at_ns_);
-  const bool joined = !queue_.empty() && queue_.back().kernel == kernel &&
+  const bool joined = !queue_.empty() && queue_.back().run == run &&
                       queue_.back().duration_ns == duration && start == free_at_ns_;
   if (joined) {
     ++queue_.back().count;
   } else {
-    queue_.push_back({kernel, start, duration, 1});
+    queue_.push_back({run, start, duration, 1});
   }
   ++pending_;
   free_at_ns_ = start + duration;
   return {start, duration, joined};
 }
 
-void Timeline::AddDone(std::size_t kernel, std::uint64_t times) {
-  const std::vector<std::uint64_t>& counts = table_->Counts(kernel);
+void Timeline::AddDone(KernelRun run, std::uint64_t times) {
+  const std::vector<std::uint64_t>& counts = table_->Counts(run);
   for (std::size_t i = 0; i < counts.size(); ++i) done_[i] += counts[i] * times;
   pending_ -= times;
 }
@@ -83,7 +87,7 @@ void Timeline::Retire(std::uint64_t now_ns) {
     const std::uint64_t whole =
         work.duration_ns == 0 ? work.count
                               : std::min((now_ns - work.start_ns) / work.duration_ns, work.count);
-    AddDone(work.kernel, whole);
+    AddDone(work.run, whole);
     work.count -= whole;
     work.start_ns += whole * work.duration_ns;
     if (work.count != 0) return;
@@ -96,7 +100,7 @@ std::vector<std::uint64_t> Timeline::Read(std::uint64_t now_ns) {
   std::vector<std::uint64_t> counts = done_;
   if (queue_.empty() || now_ns <= queue_.front().start_ns) return counts;
   const Work& running = queue_.front();
-  const std::vector<std::uint64_t>& whole = table_->Counts(running.kernel);
+  const std::vector<std::uint64_t>& whole = table_->Counts(running.run);
   for (std::size_t i = 0; i < counts.size(); ++i) {
     counts[i] += Share(whole[i], now_ns - running.start_ns, running.duration_ns);
   }

@@ -11,6 +11,14 @@
 
 namespace ftprof::standin {
 
+struct KernelRun {
+  std::size_t kernel;
+  bool of_graph;  // or of a launch on a stream
+  bool operator==(const KernelRun& other) const {
+    return kernel == other.kernel && of_graph == other.of_graph;
+  }
+};
+
 // What each kernel counts, by metric, on one device.
 class KernelTable {
  public:
@@ -22,13 +30,17 @@ class KernelTable {
   // -1 where there is no such kernel.
   int KernelIndex(const std::string& kernel) const;
   std::uint64_t Duration(std::size_t kernel) const { return durations_[kernel]; }
-  const std::vector<std::uint64_t>& Counts(std::size_t kernel) const { return counts_[kernel]; }
+  const std::vector<std::uint64_t>& Counts(KernelRun run) const {
+    return (run.of_graph ? counts_of_graphs_ : counts_)[run.kernel];
+  }
 
  private:
   std::vector<std::string> metrics_;  // sorted
   std::vector<std::string> kernels_;  // sorted
   std::vector<std::uint64_t> durations_;
   std::vector<std::vector<std::uint64_t>> counts_;  // by kernel, then by metric
+  // CUPTI patches the code of no kernel of a graph (H200, CUPTI 13.0): zero for patched metrics.
+  std::vector<std::vector<std::uint64_t>> counts_of_graphs_;
 };
 
 // Kernels of one context run one after the other in the order of their launches, each at its
@@ -41,9 +53,9 @@ class Timeline {
   struct Launch {
     std::uint64_t start_ns;
     std::uint64_t duration_ns;
-    bool joined;  // it follows directly on a launch of the same kernel and duration
+    bool joined;  // it follows directly on such a launch of the same kernel and duration
   };
-  Launch Append(std::size_t kernel, std::uint64_t slowdown, std::uint64_t now_ns);
+  Launch Append(KernelRun run, std::uint64_t slowdown, std::uint64_t now_ns);
 
   // The counts up to now, by metric.
   std::vector<std::uint64_t> Read(std::uint64_t now_ns);
@@ -54,14 +66,14 @@ class Timeline {
 
  private:
   struct Work {
-    std::size_t kernel;
+    KernelRun run;
     std::uint64_t start_ns;
     std::uint64_t duration_ns;  // of one of them
     std::uint64_t count;
   };
 
   void Retire(std::uint64_t now_ns);
-  void AddDone(std::size_t kernel, std::uint64_t times);
+  void AddDone(KernelRun run, std::uint64_t times);
 
   const KernelTable* table_;
   std::vector<std::uint64_t> done_;  // of whole kernels

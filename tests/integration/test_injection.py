@@ -544,6 +544,22 @@ def test_captures_that_no_hook_announces_are_heard_of_and_windows_keep_clear_of_
     assert all(row["high"] is None for row in patched)
 
 
+def test_graphs_that_patched_code_does_not_count_leave_its_precisions_open(standins: Standins) -> None:
+    """Their windows saw nothing of it, which bounds nothing."""
+    script = {**SCRIPT, "kernels": {"gemm": {**GEMM, FFMA: 1000}}}
+    counted = run(
+        standins, script, program(standins, *WORK, "--graphs"), "--subscribe", FTPROF_SLOT_US="20000,20000",
+        FTPROF_CUDA_CORE="1",
+    )  # fmt: skip
+    assert (counted.code, counted.err) == (0, "")
+    pairs = beside_truth(counted)
+    assert [window.counts for window, _ in pairs] == [truth for _, truth in pairs]
+    (patched,) = (row for row in counted.record["estimates"] if row["metric"].startswith(FFMA))
+    assert (patched["measured"], patched["high"]) == ("0", None)
+    assert counted.reasons.count("CUPTI patches no kernel of a CUDA graph") == 1
+    assert not counted.record["complete"]
+
+
 def test_graphs_are_no_matter_where_no_code_is_patched(standins: Standins) -> None:
     counted = run(standins, SCRIPT, python(CAPTURED), FTPROF_SLOT_US="2000,2000", FTPROF_CUDA_CORE="0")
     assert (counted.out, counted.err, counted.reasons) == ("[0]\n", "", "")

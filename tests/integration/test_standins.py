@@ -209,6 +209,18 @@ def test_patched_code_runs_slower_while_its_session_is_started(standins: Standin
     assert standins.truths()[0].executed() == {FFMA: 10, CYCLES: 132 * 1980 * 20}
 
 
+def test_no_kernel_of_a_graph_is_patched(standins: Standins) -> None:
+    """As on an H200 (docs/evidence, cuda-core/graphs): such kernels are not slower, and only hardware counts them."""
+    script = {**VIRTUAL, "patched_slowdown": 10}
+    graph = ["stream", "capture 2", "enqueue axpy 1", "endcapture", "instantiate"]
+    commands = [*READY, *graph, f"host GH100 {FFMA}", "enable", "size 1", "image", "config 1", "start", "push"]
+    answers = standins.client(script, *commands, "graph", "advance 2", "pop", "stop", "decode", "values 0")
+    assert last(answers) == Answer(0, "0")
+    (truth,) = standins.truths()
+    assert truth.executed() == {FFMA: 10, CYCLES: 132 * 1980 * 20}
+    assert [work.duration_ns for life in truth.contexts.values() for work in life.works] == [20_000]
+
+
 def test_a_context_that_comes_back_is_another_one(standins: Standins) -> None:
     again = ["reset 0", "state 0", "release 0", "retain 0", "state 0", "current", "id"]
     answers = standins.client(
