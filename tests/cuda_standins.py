@@ -45,7 +45,7 @@ class Work:
     of_graph: bool = False
 
     def counted(self, costs: Mapping[str, int]) -> dict[str, int]:
-        """Of what a launch costs, what CUPTI's counters see: it patches the code of no kernel of a graph (H200)."""
+        """Of what a launch costs, what CUPTI's counters see by default: it patches no kernel of a graph (H200)."""
         return {metric: n for metric, n in costs.items() if not (self.of_graph and metric.startswith("smsp__sass_"))}
 
 

@@ -99,8 +99,9 @@ CUresult Enqueue(DriverState* state, Lock* lock, CUcontext context, KernelRun ru
     if (const CUresult result = WaitUntil(state, lock, context, when)) return result;
     now = state->clock.now_ns();
   }
-  const std::uint64_t slowdown =
-      context->patched && !run.of_graph ? TheScript().patched_slowdown : 1;
+  const std::uint64_t slowdown = context->patched && (!run.of_graph || TheScript().patch_graphs)
+                                     ? TheScript().patched_slowdown
+                                     : 1;
   const Timeline::Launch launch = context->timeline->Append(run, slowdown, now);
   if (launch.joined) {
     Ledger::AddLaunch(context->last_work);

@@ -172,7 +172,8 @@ Script FromJson(const Json& json) {
       {"truth_dir", [&](const Json& v) { script.truth_dir = v.String(); }},
       {"trace", [&](const Json& v) { script.trace = ReadTrace(v); }},
       {"time", [&](const Json& v) { script.virtual_time = v.String() == "virtual"; }},
-      {"require_current", [&](const Json& v) { script.require_current = v.Bool(); }}};
+      {"require_current", [&](const Json& v) { script.require_current = v.Bool(); }},
+      {"patch_graphs", [&](const Json& v) { script.patch_graphs = v.Bool(); }}};
   ReadLimits(&script, &setters);
   Apply(json, "the script", setters);
   return script;

@@ -62,6 +62,7 @@ struct Script {
   TraceLevel trace = TraceLevel::kNone;
   bool virtual_time = false;
   bool require_current = true;
+  bool patch_graphs = false;
   std::uint64_t patched_slowdown = 1;
   std::uint64_t queue_limit = 1024;
   std::uint64_t ledger_mib = 64;

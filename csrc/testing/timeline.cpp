@@ -48,7 +48,7 @@ KernelTable::KernelTable(const Script& script, const DeviceScript& device) {
     }
     counts_.push_back(counts);
     for (std::size_t i = 0; i < metrics_.size(); ++i) {
-      if (metrics_[i].rfind(kPatched, 0) == 0) counts[i] = 0;
+      if (!script.patch_graphs && metrics_[i].rfind(kPatched, 0) == 0) counts[i] = 0;
     }
     counts_of_graphs_.push_back(std::move(counts));
   }

@@ -39,7 +39,8 @@ class KernelTable {
   std::vector<std::string> kernels_;  // sorted
   std::vector<std::uint64_t> durations_;
   std::vector<std::vector<std::uint64_t>> counts_;  // by kernel, then by metric
-  // CUPTI patches the code of no kernel of a graph (H200, CUPTI 13.0): zero for patched metrics.
+  // CUPTI patches the code of no kernel of a graph (H200, CUPTI 13.0): zero for patched metrics,
+  // unless the script has it otherwise.
   std::vector<std::vector<std::uint64_t>> counts_of_graphs_;
 };
 
