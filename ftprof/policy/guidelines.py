@@ -102,12 +102,12 @@ def figures_of(record: Record, claims: Claims) -> tuple[Amount, GuidelinesBasis]
 
     A record that holds some parts of its start only has no upper end: what the others did counts too.
     """
-    from ftprof.record.elsewhere import elsewhere
+    from ftprof.record.elsewhere import elsewhere, interval_of_all
     from ftprof.record.phase_amounts import phase_amounts
 
-    executed = Amount.measured(record.interval, record.method, record.reasons)
-    if others := elsewhere(record):
-        executed = replace(executed, high=None, reasons=(*others, *(r for r in record.reasons if r not in others)))
+    others = elsewhere(record)
+    reasons = (*others, *(reason for reason in record.reasons if reason not in others))
+    executed = Amount.measured(interval_of_all(record), record.method, reasons)
     return executed, guidelines_basis(executed, phase_amounts(record), claims)
 
 

@@ -8,7 +8,7 @@ from ftprof.record.counted import counted
 from ftprof.record.device_record import activity, not_sampled
 from ftprof.record.device_use import added_uses, device_uses
 from ftprof.record.device_window import DeviceTotal
-from ftprof.record.estimate_rows import FLOATING, EstimateRow, added_precisions
+from ftprof.record.estimate_rows import FLOATING, EstimateRow, added_precisions, sum_of_known
 from ftprof.record.interval import NOTHING_COUNTED, Interval
 from ftprof.record.journal import Cell, Journal
 from ftprof.record.parts import cross_checks, merged_inputs, process_record, run_device_totals, run_info, run_inputs
@@ -50,9 +50,11 @@ def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str
     method, interval = result.total.method, Interval(result.total.low, result.total.value, high)
     if not result.windows:
         method, sampled = activity(run_device_totals(runs), high)
-        # The peak of all the contexts' time where nobody sampled the activity to the end.
-        interval = Interval(sampled.low, sampled.value, high) if unfinished else sampled
-        bounded += not_sampled(run_device_totals(runs)) if method == "gpm" else []
+        interval = sampled
+        if method == "gpm":
+            most = _most(sampled.high, high, bool(unfinished), _is_all_watched(runs, meters))
+            interval = Interval(sampled.low, sampled.value, most)
+            bounded += not_sampled(run_device_totals(runs))
     flops_of = {journal.path: flops for journal, flops in zip(meters, result.flops_of, strict=True)}
     beside = {journal.identity: (journal, flops_of[journal.path]) for journal in meters} if others else {}
     return Record(
@@ -72,6 +74,25 @@ def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str
         timeline=added(journal.timeline for journal in meters),
         until_us=now_us if unfinished else None,
     )
+
+
+def _is_all_watched(runs: list[Journal], meters: list[Journal]) -> bool:
+    """Whether NVML saw each GPU on which there was a context."""
+    watched = [total.device for total in run_device_totals(runs)]
+    uuids = {context.device["uuid"] for journal in meters for context in journal.contexts}
+    return all(any(device.is_one_of({uuid}) for device in watched) for uuid in uuids)
+
+
+def _most(sampled: int | None, contexts: int | None, unfinished: bool, watched: bool) -> int | None:
+    """The upper end where no counter was read: by NVML's samples, and by the peak of all contexts' time.
+
+    The peak is needed too where NVML did not look to the end, or not at each GPU of theirs.
+    """
+    if sampled is None or contexts is None:
+        return None
+    if not watched:
+        return sampled + contexts
+    return max(sampled, contexts) if unfinished else sampled
 
 
 def _refused(runs: list[Journal], processes: list[Journal], reasons: list[str], until_us: int | None) -> Record:
@@ -146,7 +167,7 @@ def add_counted_records(records: Sequence[tuple[str, Record]]) -> Record:
         method="sampled" if any(record.method == "sampled" for _, record in records) else "counters",
         interval=Interval(
             sum(record.interval.low for _, record in records),
-            sum(record.interval.value or 0 for _, record in records) or None,
+            sum_of_known([record.interval.value for _, record in records]),
             None if None in highs else sum(high for high in highs if high is not None),
         ),
         complete=all(record.complete for _, record in records),

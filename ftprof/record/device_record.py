@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from ftprof.errors import UntrustedInput
 from ftprof.record.device_use import added_uses, device_uses
 from ftprof.record.device_window import NOTHING, DeviceTotal
-from ftprof.record.estimate_rows import bounded_sum
-from ftprof.record.interval import Interval
+from ftprof.record.estimate_rows import bounded_sum, sum_of_known
+from ftprof.record.interval import Interval, unbounded
 from ftprof.record.journal import Journal
 from ftprof.record.parts import cross_checks, merged_inputs, process_record, run_device_totals, run_info, run_inputs
 from ftprof.record.reasons import not_watched
@@ -19,18 +19,25 @@ from ftprof.record.timeline import Timeline, added
 NO_DEVICE = "no GPU was seen in use by this run"
 
 
-def device_record(runs: list[Journal], processes: list[Journal], lost: list[str]) -> Record:
-    """What NVML saw of whole devices; operators' formulas beside it."""
+def device_record(
+    runs: list[Journal], processes: list[Journal], lost: list[str], elsewhere_too: bool = False
+) -> Record:
+    """What NVML saw of whole devices; operators' formulas beside it.
+
+    ``lost`` says why work may be missing, and ``elsewhere_too`` whether some of that was on other machines.
+    """
     totals = run_device_totals(runs)
     bounds = [total.estimate for total in totals if total.method == "peak-bound"]
-    unwatched = bool(not_watched(runs))
+    blind = _blind_hosts(runs, processes)
+    lost = [*lost, *blind]
+    unwatched = elsewhere_too or bool(blind) or bool(not_watched(runs))
     high = sum(bounds, NOTHING).high if bounds and not unwatched else None
     wanted = "gpm" if any(journal.header["method"] == "gpm" for journal in runs) else "peak-bound"
     method, interval = activity(totals, high) if wanted == "gpm" else ("peak-bound", Interval(0, high, high))
     if method == "gpm":
         lost = [*lost, *not_sampled(totals)]
     if unwatched:
-        interval = Interval(interval.low, interval.value, None)
+        interval = unbounded(interval, method)
     reasons = lost if lost or interval.value is not None else [NO_DEVICE]
     return Record(
         method=method,
@@ -48,6 +55,18 @@ def device_record(runs: list[Journal], processes: list[Journal], lost: list[str]
     )
 
 
+def _blind_hosts(runs: list[Journal], processes: list[Journal]) -> list[str]:
+    """Processes whose operators ran on a GPU of a machine on which no GPU was watched: one sentence each."""
+    watched = {journal.header["host"] for journal in runs if journal.device_windows}
+    return [
+        f"{journal.who} ran operators on {cell.device}, but no GPU was watched there"
+        for journal in processes
+        if journal.header["host"] not in watched
+        for cell in list(journal.counts)[:1]
+        if cell.device.startswith("cuda")
+    ]
+
+
 def add_device_records(records: Sequence[tuple[str, Record]]) -> Record:
     """Runs of which one method watched whole devices, added up: the ends of their intervals too.
 
@@ -55,10 +74,11 @@ def add_device_records(records: Sequence[tuple[str, Record]]) -> Record:
     """
     _refuse_one_gpu_twice_at_once(records)
     intervals = [record.interval for _, record in records]
-    value = sum(one.value or 0 for one in intervals) or None
+    method, high = records[0][1].method, bounded_sum([one.high for one in intervals])
+    value = high if method == "peak-bound" else sum_of_known([one.value for one in intervals])
     return Record(
-        method=records[0][1].method,
-        interval=Interval(sum(one.low for one in intervals), value, bounded_sum([one.high for one in intervals])),
+        method=method,
+        interval=Interval(sum(one.low for one in intervals), value, high),
         complete=all(record.complete for _, record in records),
         reasons=tuple(f"{name}: {reason}" for name, record in records for reason in record.reasons),
         runs=tuple(run for _, record in records for run in record.runs),

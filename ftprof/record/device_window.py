@@ -184,11 +184,29 @@ class DeviceWindow:
         return replace(
             self,
             begin_us=moment_us,
-            estimate=self.estimate.share(part),
-            classes={name: estimate.share(part) for name, estimate in self.classes.items()},
+            estimate=self._estimate_after(self.estimate, moment_us),
+            classes={name: self._estimate_after(one, moment_us) for name, one in self.classes.items()},
             unmeasured_us=floor(self.unmeasured_us * part),
             energy_mj=None if self.energy_mj is None else floor(self.energy_mj * part),
         )
+
+    def _estimate_after(self, estimate: Estimate, moment_us: int) -> Estimate:
+        """What of it falls behind a moment. A bound grows with time; when a GPU was active in a window is not known.
+
+        So all of its activity may lie on either side, up to what the GPU can do there.
+        """
+        share = estimate.share(Fraction(self.end_us - moment_us, self.end_us - self.begin_us))
+        if self.method == "peak-bound":
+            return share
+        before = self.device.bound_over(self.begin_us, moment_us)
+        behind = self.device.bound_over(moment_us, self.end_us)
+        low = 0 if before is None else max(estimate.low - before, 0)
+        high = estimate.high if estimate.high is None or behind is None else min(estimate.high, behind)
+        flops = share.flops
+        if flops is not None:
+            flops = max(flops, low)
+            high = None if high is None else max(high, flops)
+        return Estimate(low, flops, high)
 
 
 @dataclass

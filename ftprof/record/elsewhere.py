@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ftprof.record.interval import Interval, unbounded
 from ftprof.record.run_times import Span, parts_absent, run_times
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ def elsewhere(record: Record) -> tuple[str, ...]:
         if absent := parts_absent(here, count):
             found.add(f"{count - absent} of {count} {unit}s are in this record; {_ADD}")
     return tuple(sorted(found))
+
+
+def interval_of_all(record: Record) -> Interval:
+    """The record's interval; without an upper end where it holds some parts of its start only: others did more."""
+    own = record.interval
+    return unbounded(own, record.method) if elsewhere(record) else own
 
 
 def with_notes(record: Record) -> Record:

@@ -184,6 +184,12 @@ def _number(text: Any) -> int | None:
     return None if text is None else parse_count(text)
 
 
+def sum_of_known(parts: Sequence[int | None]) -> int | None:
+    """The sum of best figures: ``None`` where none of them is known."""
+    known = [part for part in parts if part is not None]
+    return sum(known) if known else None
+
+
 def bounded_sum(parts: Sequence[int | None]) -> int | None:
     """The sum of upper ends: ``None`` where one of them is not bounded."""
     most = 0

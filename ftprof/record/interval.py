@@ -28,3 +28,8 @@ class Interval:
 
 
 NOTHING_COUNTED = Interval(0, None, None)
+
+
+def unbounded(interval: Interval, method: str) -> Interval:
+    """The same without an upper end. A figure that is an upper bound is none then."""
+    return Interval(interval.low, None if method == "peak-bound" else interval.value, None)

@@ -28,6 +28,7 @@ from ftprof.record.parts import (
 )
 from ftprof.record.reasons import (
     SEE_MORE,
+    journals_gone,
     journals_missing,
     killed_commands,
     parts_missing,
@@ -37,13 +38,14 @@ from ftprof.record.reasons import (
     runs_torn,
 )
 from ftprof.record.record import COUNTER_METHODS, ProcessRecord, Record, RunInfo
-from ftprof.record.run_files import FAILURES, RunFiles, is_journal
+from ftprof.record.run_files import FAILURES, RunFiles, is_journal, is_of_a_run
 from ftprof.record.run_times import run_times
 from ftprof.record.timeline import Timeline, added
 
 _OF_DEVICES = {"gpm", "peak-bound"}
 NO_PROCESS = "no Python process that imports torch was seen"
 NO_FORMULA = "what ran has no formula (see 'not counted')"
+NOTHING_TO_DO = "the operators that have a formula had nothing to compute: their tensors were empty"
 _NO_COUNTERS = "no hardware counters: "
 NO_WORK = "torch was imported, but no operator ran"
 NOTHING_WRITTEN = "torch was imported, and nothing that ran was written down before the process ended"
@@ -72,19 +74,21 @@ def merge_files(folder: Path, files: Mapping[str, bytes], now_us: int | None = N
     processes = [journal for journal in read if journal.header["role"] == "process"]
     refuse_twice(((journal.identity, journal.header["method"]), journal.path.name) for journal in processes)
     refuse_twice(((journal.identity, "run"), journal.path.name) for journal in runs)
-    lost = [
-        f"{name}: killed before its first line was written"
-        for name, j in zip(names, journals, strict=True)
-        if j is None
-    ]
+    unread = [name for name, journal in zip(names, journals, strict=True) if journal is None]
+    lost = [f"{name}: killed before its first line was written" for name in unread]
     lost += _failures(files) + run_problems(runs) + journals_missing(runs, names)
     lost += parts_missing(journal.launch for journal in runs if journal.launch is not None)
-    lost += ranks_missing(runs, processes)
-    record = _record_of(runs, processes, lost, time.time_ns() // 1000 if now_us is None else now_us)
+    absent = ranks_missing(runs, processes)
+    lost += absent
+    runs_lost = any(is_of_a_run(name) for name in [*unread, *journals_gone(runs, names)])
+    now_us = time.time_ns() // 1000 if now_us is None else now_us
+    record = _record_of(runs, processes, lost, now_us, elsewhere_too=runs_lost or bool(absent))
     return with_notes(replace(record, reasons=(*record.reasons, *_notes(runs, processes))))
 
 
-def _record_of(runs: list[Journal], processes: list[Journal], lost: list[str], now_us: int) -> Record:
+def _record_of(
+    runs: list[Journal], processes: list[Journal], lost: list[str], now_us: int, elsewhere_too: bool
+) -> Record:
     """By the best method that counted anything. ``lost`` says why work may be missing."""
     if any(journal.header["method"] == "counters" and journal.contexts for journal in processes):
         from ftprof.record.counted_record import counted_record
@@ -97,12 +101,12 @@ def _record_of(runs: list[Journal], processes: list[Journal], lost: list[str], n
     if watched & _OF_DEVICES or (asked and asked <= _OF_DEVICES and not processes):
         from ftprof.record.device_record import device_record
 
-        return device_record(runs, processes, lost)
+        return device_record(runs, processes, lost, elsewhere_too)
     if any(journal.header["method"] == "counters" for journal in runs) and not any(j.flops for j in processes):
         from ftprof.record.device_record import device_record
 
         seen = [f"no CUDA context was counted; {SEE_MORE}"] if watched else []
-        record = device_record(runs, processes, lost + seen)
+        record = device_record(runs, processes, lost + seen, elsewhere_too)
         return record if record.interval.value is not None else replace(record, method="counters")
     # Beside counters operators are counted from the first phase on only; here there are no counters beside them.
     lost += [f"{j.who}: operators were counted from its first phase on only" for j in processes if is_partial(j)]
@@ -233,7 +237,7 @@ def _analytic_record(
     complete = not reasons
     bounded = complete and total > 0 and not any(work.family for work in all_uncounted)
     if total == 0:
-        reasons = [*reasons, _why_nothing(processes, bool(all_uncounted))]
+        reasons = [*reasons, _why_nothing(processes, bool(all_counts), bool(all_uncounted))]
     return Record(
         method="analytic",
         interval=Interval(total, total or None, total if bounded else None),
@@ -251,10 +255,12 @@ def _analytic_record(
     )
 
 
-def _why_nothing(processes: Sequence[ProcessRecord], uncounted: bool) -> str:
+def _why_nothing(processes: Sequence[ProcessRecord], counted: bool, uncounted: bool) -> str:
     """Why the total is zero. Of a process that was killed nobody knows whether it did nothing."""
     if not processes:
         return NO_PROCESS
+    if counted:
+        return NOTHING_TO_DO
     if uncounted:
         return NO_FORMULA
     return NO_WORK if all(process.end is not None for process in processes) else NOTHING_WRITTEN

@@ -62,11 +62,12 @@ def is_partial(journal: Journal) -> bool:
     return "operators" in journal.header["software"]
 
 
-def _by_phase(journals: list[Journal]) -> dict[str, str]:
+def _by_phase(journals: list[Journal], of_gpus: bool = False) -> dict[str, str]:
     sums: dict[str, int] = {}
     for journal in journals:
         for cell, (_, flops) in journal.counts.items():
-            sums[cell.phase] = sums.get(cell.phase, 0) + flops
+            if not of_gpus or cell.device.startswith("cuda"):
+                sums[cell.phase] = sums.get(cell.phase, 0) + flops
     return {phase: str(sums[phase]) for phase in sorted(sums)}
 
 
@@ -77,8 +78,12 @@ def _by_process(journals: list[Journal], counted: Counted) -> list[dict[str, Any
     """
     rows = []
     for journal in journals:
-        if phases := _by_phase([journal]):
+        # What a GPU counted is shared out by what ran on GPUs.
+        on_gpus = _by_phase([journal], of_gpus=True)
+        if phases := on_gpus or _by_phase([journal]):
             row: dict[str, Any] = {**asdict(journal.identity), "by_phase": phases}
+            if not on_gpus:
+                row["on_cpu"] = True
             if journal.identity in counted:
                 row["meanwhile"] = _meanwhile(journal, *counted[journal.identity])
             rows.append(row)

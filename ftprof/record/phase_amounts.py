@@ -32,6 +32,9 @@ def phase_amounts(record: Record) -> tuple[PhaseAmount, ...]:
     Operators are counted in their phase. Hardware counters and the GPU's activity do not know phases: there each phase
     gets the share that it has among the operators counted beside them, with an error: in each process a share of what
     was counted there in the same time, as neither work before the first phase nor a process without one was looked at.
+
+    The share has no low end where more may have run on the GPUs than these operators: work without a formula, a process
+    that was killed or ran its operators on the CPU, and with the GPU's activity anything that no hook saw.
     """
     if record.method == "analytic":
         return tuple(PhaseAmount(p, f, f, f, True) for p, f in record.by_phase.items() if p != "train")
@@ -41,7 +44,7 @@ def phase_amounts(record: Record) -> tuple[PhaseAmount, ...]:
     if record.method in COUNTER_METHODS:
         parts = _beside_operators(record)
     elif _is_of_all(record):
-        parts = [(operators_by_phase(record), (Fraction(total),) * 3)]
+        parts = [(operators_by_phase(record), (Fraction(0), Fraction(total), Fraction(total)))]
     else:
         return ()  # of a part of the time, or of one of several runs: a share of all of the activity would be too much
     amounts = (_shares(phase, parts) for phase in PHASES[1:])
@@ -56,15 +59,16 @@ def _is_of_all(record: Record) -> bool:
 
 def _beside_operators(record: Record) -> list[_Part]:
     """Of each process: its operators by phase, and what counters counted meanwhile: at least, likely, at most."""
-    rows = (row for check in record.cross_checks for row in check.get("by_process", ()))
-    return [
-        (
-            {phase: int(flops) for phase, flops in row["by_phase"].items()},
-            tuple(Fraction(row["meanwhile"][name]) for name in ("low", "flops", "high")),
-        )
-        for row in rows
-        if "meanwhile" in row
-    ]
+    parts: list[_Part] = []
+    for check in record.cross_checks:
+        is_all = not check.get("unbounded") and not check.get("cut")
+        for row in check.get("by_process", ()):
+            if "meanwhile" in row:
+                low, flops, high = (Fraction(row["meanwhile"][name]) for name in ("low", "flops", "high"))
+                phases = {phase: int(operations) for phase, operations in row["by_phase"].items()}
+                whole = is_all and not row.get("on_cpu", False)
+                parts.append((phases, (low if whole else Fraction(0), flops, high)))
+    return parts
 
 
 def operators_by_phase(record: Record) -> dict[str, int]:

@@ -58,11 +58,15 @@ def runs_torn(runs: list[Journal]) -> list[str]:
     ]
 
 
-def journals_missing(runs: list[Journal], names: Iterable[str]) -> list[str]:
-    """Journals that were there when a run ended, and are not among those of these names."""
-    there = set(names)
+def journals_gone(runs: list[Journal], names: Iterable[str]) -> list[str]:
+    """The names of journals that were there when a run ended, and are not among these."""
     told = {name for journal in runs if journal.end is not None for name in journal.end.get("journals", ())}
-    missing = sorted(told - there)
+    return sorted(told - set(names))
+
+
+def journals_missing(runs: list[Journal], names: Iterable[str]) -> list[str]:
+    """That they are missing, as a sentence."""
+    missing = journals_gone(runs, names)
     if not missing:
         return []
     named = _some(missing[:_NAMED], len(missing))

@@ -20,6 +20,11 @@ def is_journal(name: str) -> bool:
     return fnmatchcase(name, JOURNALS)
 
 
+def is_of_a_run(name: str) -> bool:
+    """Whether it is the journal of one that wrapped the run, on this machine or on another."""
+    return is_journal(name) and Path(name).stem.endswith(RUN_SUFFIX)
+
+
 class RunFiles(Mapping[str, bytes]):
     """Their contents by name, each read when it is asked for. Other files are none of the run's."""
 

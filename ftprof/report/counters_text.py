@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from ftprof.quantity import two_figures
+from ftprof.record.elsewhere import elsewhere
 from ftprof.record.estimate_rows import FLOATING, PrecisionRow
 from ftprof.record.record import COUNTER_METHODS, Record
 
@@ -44,6 +45,8 @@ def uncounted_line(record: Record) -> str:
 
 def nothing_more(record: Record) -> str:
     """What a record says is not counted where it names nothing."""
+    if others := elsewhere(record):
+        return "; ".join(others)
     return "nothing that was seen" if record.complete else "what makes the record incomplete"
 
 

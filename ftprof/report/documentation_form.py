@@ -7,7 +7,9 @@ official wording was not checked; the fields are those on which several public c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
+from ftprof.policy.amount import Amount
 from ftprof.record.record import COUNTER_METHODS
 from ftprof.report.amounts import day_text, decade_text, flop_text, form_energy_text, order_of_magnitude
 from ftprof.report.judged_run import JudgedRun
@@ -121,12 +123,21 @@ def _compute_value(run: JudgedRun) -> FormField:
     value = run.executed.value
     if not value or run.record.method == "peak-bound":
         return FormField(_COMPUTE, (AIO,), _no_compute(run), known=False)
-    least = "at least " if run.executed.high is None else ""
-    lines = [f"{least}{flop_text(value)} executed"]
+    lines = [f"{_amount_text(run.executed)} executed"]
     if run.basis_differs and run.basis.amount.value is not None:
-        lines.append(f"{least}{flop_text(run.basis.amount.value)} on guidelines-basis (Annex A.1)")
+        lines.append(f"{_amount_text(run.basis.amount)} on guidelines-basis (Annex A.1)")
     lines += _incomplete(run)
     return FormField(_COMPUTE, (AIO,), tuple(lines))
+
+
+def _amount_text(amount: Amount) -> str:
+    """The figure; that it may be any more where nothing bounds it."""
+    value = amount.value or Fraction(0)
+    if amount.high is not None:
+        return flop_text(value)
+    if amount.low == value:
+        return f"at least {flop_text(value)}"
+    return f"{flop_text(value)}, at least {flop_text(amount.low)} and with no upper end,"
 
 
 def _incomplete(run: JudgedRun) -> list[str]:

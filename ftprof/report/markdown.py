@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ftprof.policy.verdict import Verdict, difference_notice
 from ftprof.quantity import to_json
+from ftprof.record.elsewhere import elsewhere
 from ftprof.report.amounts import clock_text, energy_text, first_of, flop_text
 from ftprof.report.documentation_form import BY_YOU, WORDING, documentation_form
 from ftprof.report.judged_run import JudgedRun
@@ -25,8 +26,9 @@ def markdown_report(run: JudgedRun) -> str:
     """The table, what makes the record incomplete, and the Model Documentation Form's fields."""
     lines = ["**Training compute, counted by ftprof**", ""]
     lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in _rows(run)), ""]
-    if not run.record.complete:
-        lines += ["**This record is incomplete:**", "", *_reasons(run), ""]
+    if not run.record.complete or elsewhere(run.record):
+        title = "To know" if run.record.complete else "This record is incomplete"
+        lines += [f"**{title}:**", "", *_reasons(run), ""]
     lines += [escape(NOT_ADVICE), ""]
     lines += ["**For the EU Model Documentation Form**", "", escape(WORDING), ""]
     lines += ["| field | for | answer |", "|---|---|---|", *_form(run)]

@@ -89,7 +89,7 @@ def _method(record: Record) -> Iterator[str]:
 
 def _counters(record: Record, processes: str) -> Iterator[str]:
     rows = [row for row in record.estimates if row.kind in FLOATING]
-    windows = sum(row.windows for row in rows if row.flops)
+    windows = sum(process.windows for process in record.processes if process.method in COUNTER_METHODS)
     contexts = len({(row.process, row.uuid) for row in rows})
     cupti = first_of(_software(record, "cupti"), 3) or "version not known"
     driver = first_of(_software(record, "driver"), 3) or "not known"

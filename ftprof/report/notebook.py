@@ -8,6 +8,7 @@ from html import escape
 
 from ftprof.policy.verdict import Verdict
 from ftprof.quantity import two_figures
+from ftprof.record.elsewhere import interval_of_all
 from ftprof.record.record import Record
 from ftprof.report.run_text import METHOD_MEANING, short_verdict, uncounted_text
 
@@ -37,8 +38,8 @@ def _total(record: Record) -> str:
 
 
 def _interval(record: Record) -> str:
-    high = record.interval.high
-    return f"{record.interval.low} to {'no upper end' if high is None else high}"
+    interval = interval_of_all(record)
+    return f"{interval.low} to {'no upper end' if interval.high is None else interval.high}"
 
 
 def _cut(text: str) -> str:

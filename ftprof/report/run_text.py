@@ -14,6 +14,7 @@ from ftprof.policy.inputs import PolicyInputs
 from ftprof.policy.verdict import Verdict, difference_notice
 from ftprof.quantity import two_figures
 from ftprof.record.comparison import comparisons
+from ftprof.record.elsewhere import interval_of_all
 from ftprof.record.journal import UncountedWork
 from ftprof.record.record import COUNTER_METHODS, Record
 from ftprof.report.counters_text import coverage_line, nothing_more, precision_table, uncounted_line
@@ -170,21 +171,21 @@ def _software(record: Record) -> list[str]:
 
 
 def _total_lines(record: Record) -> list[str]:
-    value = record.interval.value
+    interval = interval_of_all(record)
+    low, value, high = interval.low, interval.value, interval.high
     if value is None:
         return ["ftprof: nothing was counted"]
     if record.method == "peak-bound":
         return [f"ftprof: at most {two_figures(Fraction(value))} FLOP executed ({value})"]
     total = f"ftprof: {two_figures(Fraction(value))} FLOP executed ({value})"
-    low, high = record.interval.low, record.interval.high
     if low == value == high:
         return [total]
     if value == 0:  # not that none were executed
         most = "and nothing bounds them" if high is None else f"and at most {two_figures(Fraction(high))} executed"
         return [f"ftprof: no FLOP were seen, {most}"]
-    interval = f"[{low}, {'no upper end' if high is None else high}]"
-    one = f"{total}, interval {interval}"
-    return [one] if len(one) <= _WIDTH else [total, f"  {'interval':<{_LABEL}}{interval}"]
+    ends = f"[{low}, {'no upper end' if high is None else high}]"
+    one = f"{total}, interval {ends}"
+    return [one] if len(one) <= _WIDTH else [total, f"  {'interval':<{_LABEL}}{ends}"]
 
 
 def _guidelines_lines(record: Record) -> list[str]:
@@ -235,6 +236,8 @@ def _shares(sums: dict[str, int]) -> str:
 
 
 def _percent(part: int, total: int) -> str:
+    if total == 0:
+        return "0 %"
     tenths = (part * 2000 // total + 1) // 2
     return "<0.1 %" if tenths == 0 and part else f"{tenths // 10}.{tenths % 10} %".replace(".0 %", " %")
 

@@ -127,14 +127,35 @@ def test_windows_that_follow_each_other_add_up() -> None:
 
 def test_a_moment_that_two_journals_saw_is_taken_once() -> None:
     (total,) = device_totals([gpm(0, 100, 50, 100, 200), gpm(0, 100, 50, 100, 200), gpm(90, 110, 10, 20, 40)])
-    assert total.estimate == Estimate(55, 110, 220)
+    assert total.estimate == Estimate(50, 110, 240), "half of the last one's time, and maybe all of its activity"
     assert total.time_us == 110
+
+
+@pytest.mark.parametrize(("first", "second"), [(10**17, 10**17), (0, 10**17), (10**17, 0)])
+def test_nobody_knows_when_in_a_window_a_gpu_was_active(first: int, second: int) -> None:
+    """Two watched one GPU, from 0 and from 300 s on, 600 s each: it was busy while both did, or one, or the other."""
+    windows = [(0, 600, first), (300, 900, second)]
+    (total,) = device_totals(
+        gpm(begin * SECOND, end * SECOND, int(0.9 * flops), flops, int(1.1 * flops)) for begin, end, flops in windows
+    )
+    truth = max(first, second)
+    assert total.estimate.low <= truth
+    assert total.estimate.high is not None
+    assert truth <= total.estimate.high <= 1.1 * (first + second)
+
+
+def test_a_part_of_a_window_holds_what_fits_into_its_time_and_what_did_not_fit_into_the_rest() -> None:
+    busy = 10 * RATE  # of eleven seconds at most
+    (total,) = device_totals([gpm(0, 10 * SECOND, 0, 0, 0), gpm(0, 11 * SECOND, busy, busy, 11 * RATE)])
+    assert total.estimate == Estimate(0, busy // 11, RATE)
+    (total,) = device_totals([gpm(0, SECOND, 0, 0, 0), gpm(0, 11 * SECOND, busy, busy, 11 * RATE)])
+    assert total.estimate.low == 9 * RATE
 
 
 def test_a_part_of_a_window_keeps_its_shares() -> None:
     (total,) = device_totals([gpm(0, 15, 0, 0, 0), ESTIMATE])
-    assert total.estimate == Estimate(20, 42, 85)
-    assert total.classes == {"tensor": Estimate(20, 40, 80), "fp32": Estimate(0, 2, 5)}
+    assert total.estimate == Estimate(0, 42, 170)
+    assert total.classes == {"tensor": Estimate(0, 40, 160), "fp32": Estimate(0, 2, 10)}
     assert (total.unmeasured_us, total.notes) == (1, ("a note",))
 
 

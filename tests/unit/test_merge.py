@@ -18,7 +18,7 @@ from ftprof.errors import UntrustedInput
 from ftprof.measure.analytic.hook import Journal as Writer
 from ftprof.policy.claims import Claims
 from ftprof.policy.inputs import PolicyInputs
-from ftprof.record.interval import Interval
+from ftprof.record.interval import Interval, unbounded
 from ftprof.record.launch import Launch
 from ftprof.record.merge import merge_journals, merge_records
 from ftprof.record.record import Record
@@ -176,12 +176,16 @@ def test_records_of_different_methods_are_not_added(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["gpm", "peak-bound"])
 def test_records_of_devices_are_added_with_their_bounds(tmp_path: Path, method: str) -> None:
     analytic = _of(tmp_path, 1, window(5))
-    one = replace(analytic, method=method, interval=Interval(1, 10, 100), counts={}, processes=())
+    is_bound = method == "peak-bound"  # whose figure is its upper end
+    interval = Interval(0, 100, 100) if is_bound else Interval(1, 10, 100)
+    one = replace(analytic, method=method, interval=interval, counts={}, processes=())
     both = merge_records([("a", one), ("b", one)])
-    assert (both.method, both.interval, both.complete) == (method, Interval(2, 20, 200), True)
-    unbounded = replace(one, interval=Interval(1, 10, None), complete=False, reasons=("why",))
-    both = merge_records([("a", one), ("b", unbounded)])
-    assert (both.interval, both.complete, both.reasons) == (Interval(2, 20, None), False, ("b: why",))
+    assert (both.method, both.complete) == (method, True)
+    assert both.interval == (Interval(0, 200, 200) if is_bound else Interval(2, 20, 200))
+    other = replace(one, interval=unbounded(interval, method), complete=False, reasons=("why",))
+    both = merge_records([("a", one), ("b", other)])
+    assert both.interval == (Interval(0, None, None) if is_bound else Interval(2, 20, None))
+    assert (both.complete, both.reasons) == (False, ("b: why",))
 
 
 def test_one_gpu_watched_by_two_at_once_is_refused() -> None:

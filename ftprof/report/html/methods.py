@@ -7,6 +7,7 @@ from typing import Any
 
 from ftprof.quantity import two_figures
 from ftprof.record.comparison import comparisons
+from ftprof.record.elsewhere import interval_of_all
 from ftprof.record.estimate_rows import PrecisionRow
 from ftprof.record.record import Record
 from ftprof.report.amounts import flop_text, two_digits
@@ -93,7 +94,7 @@ def _unwatched(record: Record) -> Html:
 
 
 def _own(record: Record) -> tuple[Html, Html, Html]:
-    interval = record.interval
+    interval = interval_of_all(record)
     low, value, high = (None if n is None else str(n) for n in (interval.low, interval.value, interval.high))
     row = {"low": low, "flops": value, "high": high}
     return words(METHOD_MEANING[record.method]), _span(row), words("the record's own figure")
