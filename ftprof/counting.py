@@ -67,7 +67,7 @@ class Run(Result):
         if self._counted.fallback is not None:
             say_once(
                 f"ftprof.count() does not use hardware counters: {self._counted.fallback}. Operators' formulas count "
-                "instead (method 'analytic')"
+                "instead (method 'analytic'); 'ftprof doctor' says what would help"
             )
 
     def stop(self, failed: bool = False) -> None:
@@ -269,6 +269,10 @@ class Count:
         """As a decorator: each call is a run of its own. Raises ``TypeError`` for a generator function."""
         if isinstance(function, staticmethod | classmethod):
             raise TypeError(f"put @{type(function).__name__} above @ftprof.count(): it is no function yet")
+        if isinstance(function, type):
+            raise TypeError(
+                f"ftprof.count() decorates a function; {function.__name__} is a class: decorate its methods"
+            )
         if not callable(function):
             raise TypeError(f"ftprof.count() decorates a function, not {type(function).__name__}")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):

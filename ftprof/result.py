@@ -93,12 +93,15 @@ class Result:
         """Write the record, as ``ftprof wrap`` does. Raises ``FtprofError`` where that is not possible."""
         from ftprof.record.record import save_record
 
+        if Path(path).is_dir():
+            raise FtprofError(f"the record {path} cannot be written: it is a folder")
         try:
             save_record(self.record, Path(path), overwrite)
         except FileExistsError as error:
             raise FtprofError(f"the record {path} exists; give overwrite=True to overwrite it") from error
-        except OSError as error:
-            raise FtprofError(f"the record {path} cannot be written: {error.strerror}") from error
+        except (OSError, ValueError) as error:  # the latter where the path can be no file's, such as "/"
+            why = error.strerror if isinstance(error, OSError) else error
+            raise FtprofError(f"the record {path} cannot be written: {why}") from error
 
     def reduce(self, group: Any = None) -> Result:
         """One result of all ranks of ``torch.distributed``, on each of them: every count is added as an exact integer.

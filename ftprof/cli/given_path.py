@@ -11,10 +11,13 @@ from ftprof.errors import UsageProblem
 
 
 class GivenPath(click.Path):
-    """As ``click.Path``, and gives a ``Path``; raises ``UsageProblem`` for an empty one."""
+    """As ``click.Path``, and gives a ``Path``; raises ``UsageProblem`` for an empty one.
+
+    Whether it can be read shows when it is read: a file that cannot is no wrong usage.
+    """
 
     def __init__(self) -> None:
-        super().__init__(path_type=Path)
+        super().__init__(path_type=Path, readable=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path."""
@@ -22,3 +25,11 @@ class GivenPath(click.Path):
             name = param.make_metavar(ctx) if param is not None and ctx is not None else "a path"
             raise UsageProblem(f"{name.strip('[]')} is empty; is a variable of the shell not set?")
         return super().convert(value, param, ctx)
+
+
+def refuse_no_file_name(given: str, option: str) -> None:
+    """Raise ``UsageProblem`` for what would make a file of another name than was meant: ``-``, or a folder's name."""
+    if given == "-":
+        raise UsageProblem(f"{option} is a file's name, and '-' (stdout) is none")
+    if given.endswith("/") and not Path(given).is_dir():
+        raise UsageProblem(f"{option} is a file's name, and {given} is a folder's")

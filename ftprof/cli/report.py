@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ftprof.cli.check import Answer, check_record
-from ftprof.cli.given_path import GivenPath
+from ftprof.cli.given_path import GivenPath, refuse_no_file_name
 from ftprof.cli.output import harmless, printable, write_stdout
 from ftprof.cli.policy_options import refuse_forgotten_value
 from ftprof.errors import FtprofError, UsageProblem
@@ -36,12 +36,20 @@ _ASCII = ("json", "html", "flops-meter")  # these any stream takes as they are
     "Fine-Tuning FLOPs Meter.",
 )
 @click.option(
-    "-o", "--output", metavar="FILE", callback=refuse_forgotten_value, help="Write to FILE instead of stdout."
+    "-o",
+    "--output",
+    metavar="FILE",
+    callback=refuse_forgotten_value,
+    help="Write to FILE instead of stdout (which is -).",
 )
 def command(record: Path, form: str, output: str | None) -> int:
     """Show RECORD, with its verdicts evaluated anew."""
     from ftprof.record.record import load_record
 
+    if output == "-":
+        output = None
+    if output is not None:
+        refuse_no_file_name(output, "-o")
     if output is not None and Path(output).exists():
         raise UsageProblem(f"{output} exists; give another file with -o")
     loaded = load_record(record)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftprof.cli.given_path import refuse_no_file_name
 from ftprof.cli.output import printable
 from ftprof.cli.policy_options import policy_options, refuse_forgotten_value
 from ftprof.errors import EXIT_REFUSED, FtprofError, UsageProblem
@@ -147,11 +148,13 @@ def command(
         _say(f"ftprof: no record could be written: {error}{journals}")
         return exit_code or _outcome_code("undetermined", fail_on)
     if not quiet:
-        _close(result, verdicts, where)
+        _close(result, verdicts, where, run.folder if run.folder.is_dir() else None)
     return exit_code or _verdict_code(verdicts, choice, fail_on)
 
 
 def _record_path(record: str | None, run_id: str, force: bool, run_dir: str | None) -> Path:
+    if record:
+        refuse_no_file_name(record, "-o")
     path = Path(record) if record else default_record(run_id, os.environ)
     if not path.is_absolute() and _current_folder_is_gone():
         raise FtprofError(
@@ -266,10 +269,10 @@ def _outcome_code(outcome: Outcome, fail_on: str | None) -> int:
     return EXIT_CODES[outcome] if order.index(outcome) >= order.index(fail_on) else 0
 
 
-def _close(record: Record, verdicts: Sequence[Verdict], where: Path) -> None:
+def _close(record: Record, verdicts: Sequence[Verdict], where: Path, journals: Path | None) -> None:
     from ftprof.report.run_text import closing_block
 
-    _say("\n".join(closing_block(record, verdicts, where, _how_to_call())))
+    _say("\n".join(closing_block(record, verdicts, where, _how_to_call(), journals)))
 
 
 def _how_to_call() -> str:

@@ -59,7 +59,13 @@ def end_is_asked_for() -> bool:
 def _why_missing(name: str) -> str:
     """A script whose interpreter is missing fails as one that is missing itself."""
     here = os.sep in name and Path(name).is_file()
-    return "its interpreter was not found; look at its first line" if here else "command not found"
+    if here:
+        return "its interpreter was not found; look at its first line"
+    if any(character.isspace() for character in name):
+        return (
+            "command not found; no shell takes it apart: leave out the quotes, or give bash -c and the line in quotes"
+        )
+    return "command not found"
 
 
 class Child:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ftprof.measure.analytic.environment import BOOTSTRAP
 from ftprof.measure.run_processes import process_status
+from ftprof.record.reasons import NOT_COUNTED
 from ftprof.record.run_files import FAILURES
 
 _SHORTEST_PAUSE_S = 0.2
@@ -161,7 +162,7 @@ class UnhookedProcesses:
             return
         why = self._why(environment.split(b"\0"), arguments, _TORCH_OF_PYTHON in maps, user)
         if why is not None:
-            self._note(process, user, f"({_shown(arguments)}) used torch and was not counted", why)
+            self._note(process, user, f"({_shown(arguments)}) {NOT_COUNTED}", why)
 
     def _examine_from_afar(self, process: _Process, folder: Path) -> None:
         """Another user's, which may not be looked into: what it maps is not known, but whether it is Python is."""

@@ -211,6 +211,8 @@ class _Work:
             own = parsed_inputs(again.policy_inputs)
         except FtprofError as error:
             raise DoesNotHold(Place(str(evidence.folder)), error.message) from error
+        if {run["run"] for run in self._data["runs"]}.isdisjoint(run.run for run in again.runs):
+            raise DoesNotHold(Place(str(evidence.folder)), "these are the journals of another run")
         found, expected = (
             _without(NOT_OF_JOURNALS, content) for content in (self._data, json.loads(json.dumps(again.to_json())))
         )

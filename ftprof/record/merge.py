@@ -27,6 +27,7 @@ from ftprof.record.parts import (
     run_inputs,
 )
 from ftprof.record.reasons import (
+    NOT_COUNTED,
     SEE_MORE,
     journals_gone,
     journals_missing,
@@ -236,8 +237,9 @@ def _analytic_record(
     total = sum(flops for _, flops in all_counts.values())
     complete = not reasons
     bounded = complete and total > 0 and not any(work.family for work in all_uncounted)
-    if total == 0:
-        reasons = [*reasons, _why_nothing(processes, bool(all_counts), bool(all_uncounted))]
+    why_nothing = _why_nothing(processes, bool(all_counts), bool(all_uncounted))
+    if total == 0 and not (why_nothing == NO_PROCESS and any(NOT_COUNTED in reason for reason in reasons)):
+        reasons = [*reasons, why_nothing]
     return Record(
         method="analytic",
         interval=Interval(total, total or None, total if bounded else None),

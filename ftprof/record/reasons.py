@@ -11,6 +11,7 @@ from ftprof.record.launch import Launch
 
 _NAMED = 4
 SEE_MORE = "--subscribe sees contexts that a program makes itself"
+NOT_COUNTED = "used torch and was not counted"  # what is said of a process that no hook saw
 COMMAND_DIED = "the command died of signal"
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
+
+_LONGEST_COMMAND = 1000
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -13,3 +17,9 @@ def plain(text: str) -> str:
     """
     spaced = text.replace("\r\n", " ").replace("\n", " ").replace("\r", " ").replace("\t", " ")
     return "".join(character if character.isprintable() else REPLACEMENT for character in spaced)
+
+
+def command_text(command: Sequence[str]) -> str:
+    """A command as a shell would take it, in one line; the end of a very long one is left out."""
+    text = plain(shlex.join(command))
+    return text if len(text) <= _LONGEST_COMMAND else f"{text[:_LONGEST_COMMAND]} ... (in full in the record)"

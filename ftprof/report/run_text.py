@@ -18,6 +18,7 @@ from ftprof.record.elsewhere import interval_of_all
 from ftprof.record.journal import UncountedWork
 from ftprof.record.record import COUNTER_METHODS, Record
 from ftprof.report.counters_text import coverage_line, nothing_more, precision_table, uncounted_line
+from ftprof.report.plain import command_text
 from ftprof.report.verdict_text import share_text
 
 METHOD_MEANING = {
@@ -28,17 +29,20 @@ METHOD_MEANING = {
     "peak-bound": "peak-bound: an upper bound, time at peak rate",
     "given": "given: stated by the user",
 }
+_HOW = {"interrupted": " (interrupted: whether it ran is not known)"}  # work that has a formula all the same
 _LABEL = 14
 _WIDTH = 79
 _LINES = 15
 _KEPT = "\xa0"  # a blank at which no line is broken
 
 
-def closing_block(record: Record, verdicts: Sequence[Verdict], where: Path, program: str = "ftprof") -> list[str]:
+def closing_block(
+    record: Record, verdicts: Sequence[Verdict], where: Path, program: str = "ftprof", journals: Path | None = None
+) -> list[str]:
     """At most 15 lines: what was counted, how, the verdicts, what was not counted, and what to run next.
 
-    ``program`` is how the user can call ftprof in a shell. Lines are cut to 79 columns, but for paths. What is
-    incomplete gets the lines that the rest leaves free.
+    ``program`` is how the user can call ftprof in a shell, ``journals`` the folder where they are kept. Lines are cut
+    to 79 columns, but for paths. What is incomplete gets the lines that the rest leaves free.
     """
     lines = _total_lines(record)
     if record.interval.value is not None:
@@ -48,8 +52,8 @@ def closing_block(record: Record, verdicts: Sequence[Verdict], where: Path, prog
         lines.append(_field("coverage", coverage_text(record)))
     lines.append(_field("devices", devices_text(record)))
     lines += _guidelines_lines(record)
-    lines += [_field("base model", text) for text in _two_derivations(record)]
-    lines += [_field(verdict.policy, short_verdict(verdict)) for verdict in verdicts[:3]]
+    lines += [_field("base model", text) for text in _base_compute(record)]
+    lines += [_field(verdict.policy, _fitting_verdict(verdict)) for verdict in verdicts[:3]]
     difference = difference_notice(verdicts)
     if difference:
         lines.append(_field("", difference))
@@ -57,6 +61,8 @@ def closing_block(record: Record, verdicts: Sequence[Verdict], where: Path, prog
     if codes:
         lines.append(_field("command", f"exit code {codes[0]}: this is what ran until then"))
     last = [f"  {'record':<{_LABEL}}{where}", f"  {'next':<{_LABEL}}{program} report {shlex.quote(str(where))}"]
+    if journals is not None:
+        last.insert(1, f"  {'journals':<{_LABEL}}{journals}")
     for dispensable in ("coverage", "devices"):  # they are in the report; what is missing has to be here
         if _LINES - len(lines) - len(last) < 2:
             lines = [line for line in lines if not line.startswith(f"  {dispensable}")]
@@ -89,7 +95,11 @@ def report_text(record: Record, verdict_lines: Sequence[str]) -> str:
     lines += _software(record)
     for run in record.runs:
         code = "unknown" if run.exit_code is None else str(run.exit_code)
-        lines += ["", f"Command: {' '.join(run.command)}", f"  on {run.host}, exit code {code}, ftprof {run.ftprof}"]
+        lines += [
+            "",
+            f"Command: {command_text(run.command)}",
+            f"  on {run.host}, exit code {code}, ftprof {run.ftprof}",
+        ]
     lines += [
         "",
         "Not counted",
@@ -136,7 +146,8 @@ def uncounted_text(record: Record) -> str:
     bounded_calls = sum(calls for work, calls in record.uncounted.items() if not work.family)
     parts = []
     if unbounded:
-        named = ", ".join(sorted(work.name for work in unbounded)[:3]) + (", ..." if len(unbounded) > 3 else "")
+        names = sorted(f"{work.name}{_HOW.get(work.kind, '')}" for work in unbounded)
+        named = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         parts.append(f"{named}: so the total has no upper end")
     small = []
     if bounded := len(record.uncounted) - len(unbounded):
@@ -211,12 +222,15 @@ _SHORT_KINDS = {
 }
 
 
-def _two_derivations(record: Record) -> list[str]:
-    """One line where several derivations give the base model's compute: its ends, and how far they are apart."""
+def _base_compute(record: Record) -> list[str]:
+    """One line on the base model's compute: who stated it, or the ends of several derivations and how far they are."""
     inputs = PolicyInputs.from_json(record.policy_inputs, "the record") if record.policy_inputs else PolicyInputs()
     low, high = inputs.pretrain_flops_low, inputs.pretrain_flops_high
-    if low is None or high is None or low == high:
+    if low is None or high is None:
         return []
+    if low == high:  # one figure: who stated it, such as a variable that was set long ago
+        source = inputs.pretrain_source
+        return [f"{two_figures(low)} FLOP ({source.removeprefix('given with ')})"] if source else []
     kinds = [f" ({_SHORT_KINDS[kind]})" if kind else "" for kind in inputs.base_kinds()]
     to = "to" if inputs.pretrain_between else "or"
     apart = times_apart(low, high)
@@ -228,6 +242,13 @@ def short_verdict(verdict: Verdict) -> str:
     threshold = f"{two_figures(verdict.threshold_flops)} FLOP"
     share = f"threshold {threshold}" if verdict.ratio is None else share_text(verdict.ratio, threshold)
     return f"{verdict.verdict}: {share} (scenario {verdict.scenario_number}, {verdict.scenario})"
+
+
+def _fitting_verdict(verdict: Verdict) -> str:
+    """The same in the width of a line: the scenario's number tells it where there is no room for its name."""
+    text = short_verdict(verdict)
+    named = f" (scenario {verdict.scenario_number}, {verdict.scenario})"
+    return text if text == _cut(text) else text.replace(named, f" (scenario {verdict.scenario_number})")
 
 
 def _shares(sums: dict[str, int]) -> str:

@@ -60,6 +60,10 @@ def test_a_report_into_a_file_never_overwrites(record: Wrapped, tmp_path: Path) 
     assert "aten.mm" in target.read_text()
     done = ftprof("report", str(record.path), "-o", str(target))
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "aten.mm" in ftprof("report", str(record.path), "-o", "-", cwd=tmp_path).stdout
+    assert not (tmp_path / "-").exists()
+    done = ftprof("report", str(record.path), "-o", "nowhere/", cwd=tmp_path)
+    assert (done.returncode, "is a folder's" in done.stderr) == (2, True)
 
 
 def test_check_uses_the_records_own_inputs_and_says_when_it_does_not(record: Wrapped) -> None:

@@ -176,6 +176,7 @@ def test_what_cannot_be_judged_fails_where_that_is_asked_for(runner: Runner) -> 
     assert done.code == 5
     assert done.headline == "## ftprof: undetermined (method analytic); this fails the job with exit code 5"
     assert done.err == ""
+    assert "**NOTHING WAS COUNTED, by hardware or otherwise.**" in done.summary
 
 
 def test_a_failing_command_keeps_its_code_and_leaves_artefacts(runner: Runner) -> None:

@@ -69,6 +69,9 @@ def test_a_script_without_interpreter_line_is_not_given_to_a_shell(wrap: Run, tm
         (["wrap", "--run-dir", "/proc/nowhere", "--", "true"], 125, "--run-dir"),
         (["wrap", "-o", "/no/such/folder/x.json", "--", "true"], 125, "-o"),
         (["wrap", "-o", "x" * 300, "--", "true"], 125, "too long"),
+        (["wrap", "-o", "-", "--", "true"], 2, "'-' (stdout) is none"),
+        (["wrap", "-o", "nowhere/", "--", "true"], 2, "nowhere/ is a folder's"),
+        (["wrap", "--", "no-such-program --epochs 3"], 127, "no shell takes it apart: leave out the quotes"),
     ],
 )
 def test_refusals_are_one_line_and_start_nothing(arguments: list[str], code: int, message: str, tmp_path: Path) -> None:
@@ -393,8 +396,13 @@ def test_journals_are_kept_on_request_and_when_incomplete(wrap_python: Run, tmp_
     program = "import torch\ntorch.ones(4, 4) @ torch.ones(4, 4)\n"
     wrap_python(program)
     assert not (tmp_path / "record.run").exists()
-    wrap_python(program, "--keep-journals")
+    kept = wrap_python(program, "--keep-journals")
     assert len(list((tmp_path / "record.run").glob("*.journal"))) == 2
+    assert f"  journals      {tmp_path / 'record.run'}\n" in kept.err
+    another = wrap_python(program, "--keep-journals")
+    (beside,) = [line.split()[1] for line in another.err.splitlines() if line.startswith("  journals ")]
+    assert beside != str(tmp_path / "record.run")
+    assert len(list(Path(beside).glob("*.journal"))) == 2
     wrap_python(program, "--run-dir", str(tmp_path / "named"))
     assert len(list((tmp_path / "named").glob("*.journal"))) == 2
     again = wrap_python(program, "--run-dir", str(tmp_path / "named"))

@@ -239,6 +239,11 @@ def test_a_block(fake: type[FakeRun], tmp_path: Path) -> None:
     with pytest.raises(FtprofError, match="overwrite=True"):
         run.save(path)
     run.save(str(path), overwrite=True)
+    for folder in (tmp_path, ".", "/"):
+        with pytest.raises(FtprofError, match="cannot be written: it is a folder"):
+            run.save(folder, overwrite=True)
+    with pytest.raises(FtprofError, match="cannot be written: embedded null"):
+        run.save("a\0b")
     with pytest.raises(FtprofError, match="cannot be written"):
         run.save(tmp_path / "nowhere" / "record.json")
 
@@ -422,7 +427,8 @@ def test_frameworks_see_what_must_be_awaited(fake: type[FakeRun]) -> None:
         assert asyncio.run(counted()) == 3  # type: ignore[arg-type]
         assert counted.run is not None
     assert not asyncio.iscoroutinefunction(ftprof.count()(plain))
-    assert not asyncio.iscoroutinefunction(ftprof.count()(Called)), "what a class gives is an object"
+    with pytest.raises(TypeError, match="Called is a class: decorate its methods"):
+        ftprof.count()(Called)
 
 
 def test_what_a_function_gives_and_does_later_is_said_to_be_uncounted(fake: type[FakeRun]) -> None:

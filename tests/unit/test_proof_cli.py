@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from signed_runs import run_folder
+from test_counters_journal import WHOLE, counters_journal, run_journal
 
 from ftprof.cli import main
 from ftprof.record.record import load_record, save_record
@@ -131,6 +132,15 @@ def test_what_does_not_hold_is_not_signed(place: Path, run: object) -> None:
     assert (code, out, len(err.splitlines())) == (1, "", 1)
     assert f"{journal}, line 4" in err
     assert not Path("record.intoto.json").exists()
+
+
+def test_journals_of_another_run_are_said_to_be(place: Path, run: object) -> None:
+    run_journal(Path("other"), run="another")
+    counters_journal(Path("other"), *WHOLE, run="another")
+    for command in (["sign", "record.json", "--key", "key.pem"], ["verify", "record.json"]):
+        code, out, err = run(*command, "--journals", "other")  # type: ignore[operator]
+        assert code == 1
+        assert "these are the journals of another run" in out + err
 
 
 def test_keys_are_private_and_never_overwritten(place: Path, run: object) -> None:

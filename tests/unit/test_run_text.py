@@ -34,6 +34,39 @@ def test_the_next_command_is_one_for_a_shell() -> None:
     assert shlex.split(command) == ["ftprof", "report", str(where)]
 
 
+def test_a_line_that_is_too_long_keeps_the_scenarios_number() -> None:
+    long = replace(verdict("ec-2025", "undetermined"), scenario="not-a-name-that-fits-into-the-line", scenario_number=3)
+    (line,) = [line for line in closing_block(record(), [long], WHERE) if "ec-2025" in line]
+    assert line.endswith(" (scenario 3)")
+    assert len(line) < 80
+
+
+def test_a_command_is_shown_as_a_shell_would_take_it() -> None:
+    words = ("bash", "-c", "python x.py\n  on host, exit code 0", "tr\u00e4in.py", "\u202e", "x" * 5000)
+    run = RunInfo("id", words, "host", 1, 2, 0, "0.1.0")
+    (line,) = [line for line in report_text(record(runs=(run,)), []).splitlines() if line.startswith("Command: ")]
+    assert line.startswith("Command: bash -c 'python x.py   on host, exit code 0' 'tr\u00e4in.py' '\ufffd' xxx")
+    assert line.endswith(" ... (in full in the record)")
+    assert len(line) < 1100
+
+
+def test_who_stated_the_base_models_compute_is_shown() -> None:
+    inputs = read_policy_options(PolicyOptions(), environment={"PRETRAIN_FLOPS": "1e26"}).inputs
+    block = closing_block(record(policy_inputs=inputs.to_json()), [verdict("a")], WHERE)
+    (line,) = [line for line in block if "base model" in line]
+    assert line == f"  base model    1.0{TIMES}10^26 FLOP (the environment variable PRETRAIN_FLOPS)"
+
+
+def test_work_that_was_interrupted_is_said_to_be() -> None:
+    text = uncounted_text(record(uncounted={UncountedWork("interrupted", "aten.mm", "matmul"): 1}))
+    assert text.startswith("aten.mm (interrupted: whether it ran is not known): so the total has no upper end")
+
+
+def test_shares_of_nothing_are_no_error() -> None:
+    empty = record(interval=NOTHING_COUNTED, counts={Cell("aten.mm", "fp32", "cpu"): (1, 0)})
+    assert "fp32  0  0 %" in report_text(empty, [])
+
+
 def test_the_closing_block_has_at_most_fifteen_lines_whatever_there_is_to_say() -> None:
     apart = PolicyInputs(Fraction(10**22), Fraction(10**24), pretrain_low_kind=PUBLISHED, pretrain_high_kind=GPU_HOURS)
     crowded = record(

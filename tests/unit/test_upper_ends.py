@@ -29,6 +29,7 @@ from ftprof.policy.choice import PolicyOptions, judge_record, read_policy_option
 from ftprof.record.device_window import Device, DeviceWindow, Estimate
 from ftprof.record.interval import Interval
 from ftprof.record.merge import NOTHING_TO_DO, merge_journals, merge_records
+from ftprof.record.reasons import NOT_COUNTED
 from ftprof.record.record import Record
 
 S = 1_000_000
@@ -198,3 +199,11 @@ def test_operators_on_empty_tensors_had_nothing_to_do(tmp_path: Path) -> None:
     record = merge_journals(tmp_path)
     assert record.interval == Interval(0, None, None)
     assert record.reasons == (NOTHING_TO_DO,)
+
+
+def test_a_process_that_no_hook_saw_is_not_said_to_be_none(tmp_path: Path) -> None:
+    run_journal(tmp_path, method="analytic")
+    (tmp_path / "failures.txt").write_text(f"process 7 (python -I x.py) {NOT_COUNTED}: Python ran in isolated mode\n")
+    record = merge_journals(tmp_path)
+    assert record.reasons == (f"process 7 (python -I x.py) {NOT_COUNTED}: Python ran in isolated mode",)
+    assert record.interval == Interval(0, None, None)

@@ -6,6 +6,7 @@ from ftprof.record.record import ProcessRecord, Record, RunInfo
 from ftprof.report.amounts import clock_text, count_text, first_of, moment_text
 from ftprof.report.html.elements import NOTHING, Html, definitions, exact, lines, paragraph, section, table, tag, words
 from ftprof.report.judged_run import JudgedRun
+from ftprof.report.plain import command_text
 from ftprof.report.run_use import run_use
 
 _MOST_RUNS = 4
@@ -41,7 +42,7 @@ def _run(info: RunInfo) -> Html:
     took = "" if info.ended_us is None else f" ({clock_text(max(info.ended_us - info.began_us, 0))})"
     return definitions(
         [
-            ("Command", tag("code", words(" ".join(info.command)))),
+            ("Command", tag("code", words(command_text(info.command)))),
             ("Host", words(info.host)),
             ("Time", words(f"{moment_text(info.began_us)} to {ended}{took}")),
             ("Exit code", words(code)),

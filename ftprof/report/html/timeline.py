@@ -32,9 +32,10 @@ def _figure(record: Record, timeline: Timeline) -> Html:
         if record.method in COUNTER_METHODS
         else "The figure by the time in which it was counted"
     )
+    pauses = ", with the time between the runs" if len(record.runs) > 1 else ""
     caption = (
-        f"{what}, in {len(counts)} steps of {clock_text(timeline.step_us)}. Dashed: the mean of {mean}. The first and "
-        "the last step may reach beyond the work."
+        f"{what}, in {len(counts)} steps of {clock_text(timeline.step_us)}. Dashed: the mean of {mean}{pauses}. "
+        "The first and the last step may reach beyond the work."
     )
     text = f"Floating-point operations a second over time: at most {peak}, in the mean {mean}".replace(
         "10^", "10 to the "

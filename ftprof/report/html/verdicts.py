@@ -148,7 +148,9 @@ def _base(run: JudgedRun) -> Html:
         *others, last = (flops for flops in inputs.base_figures() if flops is not None)
         parts.append(" or ".join([*map(two_figures, others), flop_text(last)]))
     if inputs.pretrain_source:
-        parts.append(inputs.pretrain_source)
+        # What a table gave begins with the name and has the figures too.
+        known = inputs.base_model and inputs.pretrain_source.startswith(f"{inputs.base_model}:")
+        parts = [inputs.pretrain_source] if known else [*parts, inputs.pretrain_source]
     if inputs.systemic_risk is not None:
         parts.append("stated to have systemic risk" if inputs.systemic_risk else "stated to have no systemic risk")
     if not inputs.gpai:
