@@ -39,11 +39,17 @@ void CaptureGate::CaptureBegins() {
   ++captures_;
   has_captured_ = true;
   for (Interrupt* meter : inside_) meter->Hurry();
-  left_.wait_for(lock, patience_.for_edges, [&] { return inside_.empty() && edges_ == 0; });
+  const auto nobody_in = [&](const Meters& meters) {
+    return [&] { return !AnyAwaited({inside_.begin(), inside_.end()}) && !AnyAwaited(meters); };
+  };
+  left_.wait_for(lock, patience_.for_edges, nobody_in(edges_));
   ++captures_past_edges_;
-  if (!left_.wait_for(lock, patience_.for_calls, [&] { return inside_.empty() && calls_ == 0; })) {
-    ++captures_at_risk_;
+  // The next capture does not wait once more for a call that has not ended by then.
+  if (!left_.wait_for(lock, patience_.for_calls, nobody_in(calls_))) {
+    given_up_ = calls_;
+    given_up_.insert(given_up_.end(), inside_.begin(), inside_.end());
   }
+  if (!calls_.empty() || !inside_.empty()) ++captures_at_risk_;
 }
 
 void CaptureGate::CaptureEnds() {
@@ -58,6 +64,20 @@ int CaptureGate::TakeCapturesAtRisk() {
   return std::exchange(captures_at_risk_, 0);
 }
 
+bool CaptureGate::Holds(const Meters& meters, const Interrupt* meter) {
+  return std::find(meters.begin(), meters.end(), meter) != meters.end();
+}
+
+void CaptureGate::Remove(Meters* meters, const Interrupt* meter) {
+  const auto found = std::find(meters->begin(), meters->end(), meter);
+  if (found != meters->end()) meters->erase(found);
+}
+
+bool CaptureGate::AnyAwaited(const Meters& meters) const {
+  return std::any_of(meters.begin(), meters.end(),
+                     [&](const Interrupt* meter) { return !Holds(given_up_, meter); });
+}
+
 bool CaptureGate::IsInside(const Interrupt& meter) const {
   return std::find(inside_.begin(), inside_.end(), &meter) != inside_.end();
 }
@@ -70,12 +90,12 @@ void CaptureGate::EnterEdge(const Interrupt& meter) {
   while (captures_ > 0 && !is_awaited && !meter.abandoned()) {
     left_.wait_for(lock, kPortion);
   }
-  ++edges_;
+  edges_.push_back(&meter);
 }
 
-void CaptureGate::LeaveEdge() {
+void CaptureGate::LeaveEdge(const Interrupt& meter) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  --edges_;
+  Remove(&edges_, &meter);
   left_.notify_all();
 }
 
@@ -85,12 +105,13 @@ void CaptureGate::EnterCall(const Interrupt& meter) {
   while (captures_past_edges_ > 0 && !is_awaited && !meter.abandoned()) {
     left_.wait_for(lock, kPortion);
   }
-  ++calls_;
+  calls_.push_back(&meter);
 }
 
-void CaptureGate::LeaveCall() {
+void CaptureGate::LeaveCall(const Interrupt& meter) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  --calls_;
+  Remove(&calls_, &meter);
+  Remove(&given_up_, &meter);
   left_.notify_all();
 }
 
@@ -104,6 +125,7 @@ bool CaptureGate::TryEnter(Interrupt* meter) {
 void CaptureGate::Leave(Interrupt* meter) {
   const std::lock_guard<std::mutex> lock(mutex_);
   inside_.erase(std::remove(inside_.begin(), inside_.end(), meter), inside_.end());
+  Remove(&given_up_, meter);
   left_.notify_all();
 }
 
@@ -115,15 +137,16 @@ void MeterCalls::Acquire() {
 }
 
 void MeterCalls::Release() noexcept {
-  if (gate_ != nullptr) gate_->LeaveCall();
+  if (gate_ != nullptr) gate_->LeaveCall(interrupt_);
 }
 
-WindowEdge::WindowEdge(CaptureGate* gate, const Interrupt& interrupt) : gate_(gate) {
-  if (gate_ != nullptr) gate_->EnterEdge(interrupt);
+WindowEdge::WindowEdge(CaptureGate* gate, const Interrupt& interrupt)
+    : gate_(gate), interrupt_(interrupt) {
+  if (gate_ != nullptr) gate_->EnterEdge(interrupt_);
 }
 
 WindowEdge::~WindowEdge() {
-  if (gate_ != nullptr) gate_->LeaveEdge();
+  if (gate_ != nullptr) gate_->LeaveEdge(interrupt_);
 }
 
 PatchedWindow::PatchedWindow(CaptureGate* gate, Interrupt* interrupt)

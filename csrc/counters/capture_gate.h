@@ -48,11 +48,11 @@ class CaptureGate {
   // Waits while a capture is under way, or until the meter is abandoned. CaptureBegins waits for
   // LeaveEdge.
   void EnterEdge(const Interrupt& meter);
-  void LeaveEdge();
+  void LeaveEdge(const Interrupt& meter);
   // The same for one call inside an edge: it waits only for captures that no longer wait for the
   // edge.
   void EnterCall(const Interrupt& meter);
-  void LeaveCall();
+  void LeaveCall(const Interrupt& meter);
 
   // False where a capture is under way or captures are not announced. When one begins, the meter is
   // hurried to leave.
@@ -60,7 +60,14 @@ class CaptureGate {
   void Leave(Interrupt* meter);
 
  private:
+  using Meters = std::vector<const Interrupt*>;
+
+  static bool Holds(const Meters& meters, const Interrupt* meter);
+  static void Remove(Meters* meters, const Interrupt* meter);
   bool IsInside(const Interrupt& meter) const;
+  // Whether one of these is to be waited for: not where a capture has lost its patience with the
+  // call that it is in.
+  bool AnyAwaited(const Meters& meters) const;
 
   const Patience patience_;
   mutable std::mutex mutex_;
@@ -70,8 +77,8 @@ class CaptureGate {
   int captures_ = 0;
   int captures_past_edges_ = 0;  // those that wait for no edge any more
   int captures_at_risk_ = 0;
-  int edges_ = 0;
-  int calls_ = 0;
+  Meters edges_, calls_;  // the meters that are in one
+  Meters given_up_;       // those whose call did not end in time; until it does
   std::vector<Interrupt*> inside_;
 };
 
@@ -102,6 +109,7 @@ class WindowEdge {
 
  private:
   CaptureGate* gate_;
+  const Interrupt& interrupt_;
 };
 
 // The time inside the gate, so that a capture waits for the window of patched code to end.

@@ -46,6 +46,13 @@ ContextSession::~ContextSession() {
   } catch (const std::exception&) {
     // Nothing is lost with it; a session that cannot begin after it says so.
   }
+  EndImages();
+}
+
+// Their host objects are CUPTI's, which one thread at a time may call.
+void ContextSession::EndImages() {
+  const std::lock_guard<std::mutex> lock(library_.host_mutex());
+  if (images_) images_->clear();
 }
 
 // A context has one at a time. Where it could not be disabled, CUPTI has its images for ever.
@@ -56,7 +63,7 @@ void ContextSession::EndProfiler() {
     profiler_->Disable();
   } catch (const std::exception&) {
     profiler_.reset();
-    KeepForEver(std::exchange(images_, std::make_unique<Images>()));
+    KeepForEver();
     throw;
   }
   profiler_.reset();
@@ -72,6 +79,7 @@ const cupti::RangeProfiler& ContextSession::Configure(std::size_t group, std::si
 }
 
 cupti::GroupImages& ContextSession::ImagesOf(std::size_t group) {
+  if (!images_) images_ = std::make_unique<Images>();
   const auto found = images_->find(group);
   if (found != images_->end()) return found->second;
   const std::lock_guard<std::mutex> lock(library_.host_mutex());
@@ -86,16 +94,24 @@ std::vector<cupti::RangeCounts> ContextSession::CountsOf(std::size_t group, std:
   return images.Counts(ranges);
 }
 
-// CUPTI has pointers into the images of a profiler that could not be disabled.
-void ContextSession::KeepForEver(std::unique_ptr<Images> images) noexcept {
+// CUPTI has pointers into the images of a profiler that could not be disabled. What else there is
+// of a group takes a megabyte and ends.
+void ContextSession::KeepForEver() noexcept {
   try {
     static auto* mutex = new std::mutex;
-    static auto* kept = new std::vector<std::unique_ptr<Images>>;
-    const std::lock_guard<std::mutex> lock(*mutex);
-    kept->reserve(kept->size() + 1);
-    kept->push_back(std::move(images));
+    static auto* kept = new std::vector<std::vector<std::uint8_t>>;
+    {
+      const std::lock_guard<std::mutex> lock(*mutex);
+      kept->reserve(kept->size() + 2 * images_->size());
+      for (auto& [group, images] : *images_) {
+        for (std::vector<std::uint8_t>& bytes : images.TakeBytes()) {
+          kept->push_back(std::move(bytes));
+        }
+      }
+    }
+    EndImages();
   } catch (const std::exception&) {
-    (void)images.release();  // no memory to remember where they are
+    (void)images_.release();  // no memory to remember where they are
   }
 }
 

@@ -45,7 +45,8 @@ class ContextSession {
   using Images = std::map<std::size_t, cupti::GroupImages>;
 
   void EndProfiler();
-  static void KeepForEver(std::unique_ptr<Images> images) noexcept;
+  void EndImages();
+  void KeepForEver() noexcept;
 
   const cupti::Library& library_;
   const Plan& plan_;

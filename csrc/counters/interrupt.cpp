@@ -10,6 +10,18 @@ Wake Interrupt::WaitFor(std::chrono::microseconds time) {
   return cut_ ? Wake::kCut : Wake::kTimeout;
 }
 
+Wake Interrupt::Pause(std::chrono::microseconds time) {
+  const auto say = [this](bool pausing) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    pausing_ = pausing;
+    changed_.notify_all();
+  };
+  say(true);
+  const Wake wake = WaitFor(time);
+  say(false);
+  return wake;
+}
+
 Wake Interrupt::Pending() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return state_;
@@ -55,7 +67,7 @@ void Interrupt::Hurry() {
 
 bool Interrupt::AwaitWindow(std::chrono::microseconds patience) {
   std::unique_lock<std::mutex> lock(mutex_);
-  const auto decided = [&] { return open_ || finished_ || state_ != Wake::kTimeout; };
+  const auto decided = [&] { return open_ || pausing_ || finished_ || state_ != Wake::kTimeout; };
   return changed_.wait_for(lock, patience, decided) && open_;
 }
 

@@ -25,6 +25,9 @@ class Interrupt {
   // Waits at most so long. Where it was stopped or abandoned it does not wait.
   Wake WaitFor(std::chrono::microseconds time);
 
+  // The same of a meter that has failed and opens no window meanwhile: nobody waits for one.
+  Wake Pause(std::chrono::microseconds time);
+
   // The state without waiting: kTimeout where nothing is asked for. A cut stays asked for.
   Wake Pending() const;
   // True once it was abandoned; for those that look at every step and may not wait for a lock.
@@ -41,7 +44,8 @@ class Interrupt {
   bool Cut(std::chrono::microseconds patience);
   // The open window is closed, or the next one as soon as it is open.
   void Hurry();
-  // Returns once a window is open; false where the time is over or there will be none.
+  // Returns once a window is open; false where the time is over, or where there will be none or
+  // none soon.
   bool AwaitWindow(std::chrono::microseconds patience);
 
   // The meter says when a window is open.
@@ -58,6 +62,7 @@ class Interrupt {
   Wake state_ = Wake::kTimeout;
   bool cut_ = false;
   bool open_ = false;
+  bool pausing_ = false;
   bool finished_ = false;
   Ticket closed_ = 0;  // how many windows were
 };

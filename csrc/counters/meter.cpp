@@ -62,11 +62,7 @@ class Meter::Session {
     session_.emplace(meter_.library_, meter_.context_, meter_.counted_.plan, meter_.Availability(),
                      &meter_.calls_);
   }
-  ~Session() {
-    const WindowEdge edge(meter_.gate_, meter_.interrupt_);
-    pass_.reset();
-    session_.reset();
-  }
+  ~Session() { Close(); }
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
@@ -79,6 +75,12 @@ class Meter::Session {
                     PatchedWindow* patched);
 
  private:
+  void Close() {
+    if (!session_) return;
+    const WindowEdge edge(meter_.gate_, meter_.interrupt_);
+    pass_.reset();
+    session_.reset();
+  }
   void Begin(std::size_t group, std::uint64_t stratum, bool continued);
   std::optional<std::vector<ClosedWindow>> End(bool is_last);
   void Deliver(const std::vector<ClosedWindow>& windows);
@@ -99,9 +101,16 @@ Wake Meter::Session::Count(std::size_t group, std::uint64_t stratum, microsecond
 
 Wake Meter::Session::CountPatched(std::size_t group, std::uint64_t stratum, microseconds length,
                                   PatchedWindow* patched) {
-  Begin(group, stratum, /*continued=*/false);
-  const Wake wake = meter_.interrupt_.WaitFor(length);
-  const auto windows = End(/*is_last=*/true);
+  Wake wake = Wake::kTimeout;
+  std::optional<std::vector<ClosedWindow>> windows;
+  try {
+    Begin(group, stratum, /*continued=*/false);
+    wake = meter_.interrupt_.WaitFor(length);
+    windows = End(/*is_last=*/true);
+  } catch (...) {
+    Close();  // a capture that waits may begin only once no code is patched any more
+    throw;
+  }
   patched->Leave();
   Deliver(*windows);
   return meter_.interrupt_.abandoned() ? Wake::kAbandon : wake;
@@ -185,7 +194,7 @@ void Meter::CountAndRetry() {
     // time.
     if (windows_ != windows) retry = settings_.first_retry;
     if (interrupt_.Pending() != Wake::kTimeout) break;
-    if (interrupt_.WaitFor(retry) == Wake::kCut) interrupt_.WindowClosed();
+    if (interrupt_.Pause(retry) == Wake::kCut) interrupt_.WindowClosed();
     retry = std::min(retry * 2, settings_.longest_retry);
   }
   if (interrupt_.Pending() == Wake::kAbandon && !failure_) {

@@ -143,9 +143,11 @@ CUdevice Driver::CurrentDevice() const {
   return device;
 }
 
-void Driver::RelaxCaptureMode() const {
-  CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+void Driver::RelaxCaptureMode() const { (void)ExchangeCaptureMode(CU_STREAM_CAPTURE_MODE_RELAXED); }
+
+CUstreamCaptureMode Driver::ExchangeCaptureMode(CUstreamCaptureMode mode) const {
   Call("cuThreadExchangeStreamCaptureMode", exchange_capture_mode_, &mode);
+  return mode;
 }
 
 void Driver::Check(CUresult result, const char* call) const {

@@ -5,6 +5,7 @@
 #include <cuda.h>
 
 #include <cstdint>
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,8 @@ class Driver {
   // A synchronising call of a thread in any other mode invalidates a capture that another thread
   // has under way (CUDA driver API, cuThreadExchangeStreamCaptureMode).
   void RelaxCaptureMode() const;
+  // Gives this thread another capture mode, and the one that it had.
+  CUstreamCaptureMode ExchangeCaptureMode(CUstreamCaptureMode mode) const;
 
  private:
   Driver() = default;
@@ -60,6 +63,26 @@ class Driver {
   decltype(&cuCtxGetDevice) context_get_device_ = nullptr;
   decltype(&cuThreadExchangeStreamCaptureMode) exchange_capture_mode_ = nullptr;
   decltype(&cuGetErrorName) get_error_name_ = nullptr;
+};
+
+// A thread of the application's may retain and release primary contexts meanwhile without spoiling
+// a capture that another one has under way; afterwards it has its own mode again.
+class RelaxedCaptureMode {
+ public:
+  explicit RelaxedCaptureMode(const Driver& driver)
+      : driver_(driver), before_(driver.ExchangeCaptureMode(CU_STREAM_CAPTURE_MODE_RELAXED)) {}
+  ~RelaxedCaptureMode() {
+    try {
+      (void)driver_.ExchangeCaptureMode(before_);
+    } catch (const std::exception&) {  // the driver has ended
+    }
+  }
+  RelaxedCaptureMode(const RelaxedCaptureMode&) = delete;
+  RelaxedCaptureMode& operator=(const RelaxedCaptureMode&) = delete;
+
+ private:
+  const Driver& driver_;
+  const CUstreamCaptureMode before_;
 };
 
 // A primary context that the application keeps alive, retained for the life of this object.

@@ -182,6 +182,13 @@ std::vector<RangeCounts> GroupImages::Counts(std::size_t ranges) const {
   return CountsOf(*library_, host_, data_, metrics_, ranges);
 }
 
+std::vector<std::vector<std::uint8_t>> GroupImages::TakeBytes() {
+  std::vector<std::vector<std::uint8_t>> bytes;
+  bytes.push_back(std::move(config_));
+  bytes.push_back(std::move(data_));
+  return bytes;
+}
+
 CountedPass::CountedPass(const RangeProfiler& profiler) : profiler_(&profiler) {
   auto params =
       Sized<CUpti_RangeProfiler_Start_Params>(CUpti_RangeProfiler_Start_Params_STRUCT_SIZE);

@@ -75,6 +75,8 @@ class GroupImages {
   // The counts of the ranges that were decoded into the image, in the order of metrics(). Throws
   // CuptiError, as CountsOf does.
   std::vector<RangeCounts> Counts(std::size_t ranges) const;
+  // The bytes that CUPTI has pointers into, where they are; this object is of no more use.
+  std::vector<std::vector<std::uint8_t>> TakeBytes();
 
  private:
   const Library* library_;

@@ -113,16 +113,25 @@ ProcessJournal::ProcessJournal(const std::string& run_directory, const std::stri
   journal::DescribeProcess(identity, &header_);
 }
 
-void ProcessJournal::Begin(const cupti::LibraryInfo& cupti, const std::string& driver,
-                           const std::string& contexts) {
+// Under the lock.
+const JsonObject& ProcessJournal::HeaderWith(const cupti::LibraryInfo& cupti,
+                                             const std::string& driver,
+                                             const std::string& contexts) {
   JsonObject software;
   software.Set("system", journal::SystemText()).Set("driver", driver);
   software.Set("cupti", cupti.version).Set("cupti_path", cupti.path);
   software.Set("cupti_origin", cupti.origin).Set("cupti_warning", cupti.warning);
   software.Set("contexts", contexts);
-  const std::lock_guard<std::mutex> lock(mutex_);
   header_.Set("time_us", journal::NowUs()).Set("software", software);
-  (void)writer_.Begin(header_);
+  return header_;
+}
+
+void ProcessJournal::Begin(const cupti::LibraryInfo& cupti, const std::string& driver,
+                           const std::string& contexts) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!ended_ && !std::exchange(begun_, true)) {
+    (void)writer_.Begin(HeaderWith(cupti, driver, contexts));
+  }
 }
 
 int ProcessJournal::AddContext() {
@@ -181,13 +190,24 @@ void ProcessJournal::WriteGap(int number, const counters::Gap& gap) {
   Keep("gap", std::move(line));
 }
 
-void ProcessJournal::ContextEnd(int number, std::int64_t /*time_us*/) {
+void ProcessJournal::ContextEnd(int number) {
   const std::lock_guard<std::mutex> lock(mutex_);
   known_[number].ended = true;
 }
 
+void ProcessJournal::ContextGone(int number, std::int64_t time_us) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  JsonObject line;
+  line.Set("context", number).Set("time_us", time_us);
+  Keep("context-end", std::move(line));
+}
+
 void ProcessJournal::Uncounted(const std::string& device, const std::string& what) {
   const std::lock_guard<std::mutex> lock(mutex_);
+  WriteUncounted(device, what);
+}
+
+void ProcessJournal::WriteUncounted(const std::string& device, const std::string& what) {
   JsonObject line;
   line.Set("context", nullptr).Set("device", device).Set("what", what);
   Keep("uncounted", std::move(line));
@@ -208,7 +228,7 @@ void ProcessJournal::End(const std::string& reason) noexcept {
   }
 }
 
-void ProcessJournal::EndBefore(const std::string& reason, const char* why,
+void ProcessJournal::EndBefore(const std::string& reason, const char* why, const char* untold,
                                std::chrono::milliseconds patience) noexcept {
   try {
     std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
@@ -216,7 +236,12 @@ void ProcessJournal::EndBefore(const std::string& reason, const char* why,
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
       (void)lock.try_lock();
     }
-    if (lock) WriteEnd(reason, why);
+    if (!lock) return;
+    if (untold != nullptr && !ended_) {
+      if (!std::exchange(begun_, true)) (void)writer_.Begin(HeaderWith({}, "", "primary"));
+      WriteUncounted("", untold);
+    }
+    if (begun_) WriteEnd(reason, why);
   } catch (const std::exception&) {  // no memory
   }
 }

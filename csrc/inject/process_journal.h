@@ -33,7 +33,9 @@ class ProcessJournal {
   void Context(int number, const counters::CountedContext& context);
   void Window(int number, const counters::Window& window);
   void Gap(int number, const counters::Gap& gap);
-  void ContextEnd(int number, std::int64_t time_us);
+  void ContextEnd(int number);
+  // It was destroyed, with or without its device's other contexts: nothing is done on it any more.
+  void ContextGone(int number, std::int64_t time_us);
   // Work of which nobody knows how much it was.
   void Uncounted(const std::string& device, const std::string& what);
   void Problem(const std::string& what);
@@ -41,9 +43,9 @@ class ProcessJournal {
   void End(const std::string& reason) noexcept;
   bool HasWindows() const noexcept { return has_windows_; }
   // The same where the process ends before its meters did: what they come to say after it is not
-  // written. why says what kept them. Without effect where the journal itself is stuck for longer
-  // than this.
-  void EndBefore(const std::string& reason, const char* why,
+  // written. why says what kept them; untold what nobody came to look at, or null. Without effect
+  // where the journal itself is stuck for longer than this.
+  void EndBefore(const std::string& reason, const char* why, const char* untold,
                  std::chrono::milliseconds patience) noexcept;
 
   void ForgetInChild() noexcept { writer_.ForgetInChild(); }
@@ -59,8 +61,11 @@ class ProcessJournal {
     bool ended = false;
   };
 
+  const journal::JsonObject& HeaderWith(const cupti::LibraryInfo& cupti, const std::string& driver,
+                                        const std::string& contexts);
   void Keep(const char* kind, journal::JsonObject content);
   void WriteGap(int number, const counters::Gap& gap);
+  void WriteUncounted(const std::string& device, const std::string& what);
   void WriteEnd(const std::string& reason, const char* why_unended);
   void TryToRollUp();
   void RollUp();
@@ -77,7 +82,7 @@ class ProcessJournal {
   std::vector<PlacedWindow> windows_;       // those that are in the journal one by one
   std::map<int, KnownContext> known_;
   std::map<int, counters::StratumSums> finished_;  // rolled up already, by context
-  bool ended_ = false;
+  bool begun_ = false, ended_ = false;
   std::atomic<bool> has_windows_{false};
 };
 
@@ -90,7 +95,8 @@ class ContextJournal final : public counters::MeterSink {
   void OnContext(const counters::CountedContext& c) override { journal_->Context(number_, c); }
   void OnWindow(const counters::Window& window) override { journal_->Window(number_, window); }
   void OnGap(const counters::Gap& gap) override { journal_->Gap(number_, gap); }
-  void OnEnd(std::int64_t time_us) override { journal_->ContextEnd(number_, time_us); }
+  void OnEnd(std::int64_t /*time_us*/) override { journal_->ContextEnd(number_); }
+  void OnGone(std::int64_t time_us) { journal_->ContextGone(number_, time_us); }
 
  private:
   ProcessJournal* journal_;

@@ -29,6 +29,10 @@ constexpr milliseconds kPatienceForJournal{200};
 constexpr std::int64_t kLongBlindUs = 1'000'000;
 constexpr char kTooShort[] = "they came and went before they were seen";
 constexpr char kEnded[] = "the process ended before its context was seen";
+constexpr char kNotLookedAt[] =
+    "the program ended before ftprof had looked at all of its GPUs for the last time: contexts "
+    "that it "
+    "had not come to are not counted";
 constexpr char kNotClosed[] = "the program ended before its last window could be closed";
 constexpr char kCaptureGoesOn[] =
     "a stream capture that has not ended kept the last window from being closed";
@@ -98,8 +102,12 @@ void Watcher::Watch() {
     } while (Sleep());
   }
   LookOnceMore();
-  EndMeters();
   TellTroubles();
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    all_told_ = true;
+  }
+  EndMeters();
 }
 
 // Nothing that came since the last look is counted any more, and none of it may be left out in
@@ -171,6 +179,7 @@ void Watcher::Look(int ordinal, Device* device) {
     }
     if (!device->counted->WaitOver(microseconds::zero())) return;
     contexts_.End(device->counted);
+    device->counted->journal().OnGone(device->idle_us);
     device->counted.reset();
     device->gone = false;
   }
@@ -218,7 +227,10 @@ std::map<CUcontext, std::int64_t> Watcher::TakeCreated() {
     } else if (created.erase(event.handle) != 0) {
       TellUncounted(kTooShort);
     } else if (const Contexts::Shared gone = contexts_.Find(event.handle)) {
-      if (!gone->is_primary()) contexts_.End(gone);
+      if (!gone->is_primary()) {
+        contexts_.End(gone);
+        gone->journal().OnGone(event.time_us);
+      }
     }
   }
   return created;
@@ -403,13 +415,15 @@ void Watcher::Stop(const std::string& reason, milliseconds patience) noexcept {
   const auto until = steady_clock::now() + patience;
   if (changed_.wait_until(lock, until, [this] { return done_; })) return;
   if (std::exchange(given_up_, true)) return;
+  const char* untold = all_told_ ? nullptr : kNotLookedAt;
   lock.unlock();
   cupti::ForbidCalls();
   try {
     for (const Contexts::Shared& context : contexts_.All()) context->Abandon();
   } catch (const std::exception&) {  // no memory
   }
-  journal_.EndBefore(reason, gate_.capturing() ? kCaptureGoesOn : kNotClosed, kPatienceForJournal);
+  journal_.EndBefore(reason, gate_.capturing() ? kCaptureGoesOn : kNotClosed, untold,
+                     kPatienceForJournal);
 }
 
 bool Watcher::Cut(milliseconds patience) noexcept {

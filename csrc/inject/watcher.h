@@ -117,6 +117,7 @@ class Watcher {
   std::condition_variable changed_;
   std::uint64_t looks_begun_ = 1, looks_ended_ = 0;
   bool woken_ = false, stopping_ = false, done_ = false, given_up_ = false;
+  bool all_told_ = false;  // what was not seen of devices and contexts, at the process's end
   std::string end_reason_;
 };
 

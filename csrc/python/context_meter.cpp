@@ -76,7 +76,10 @@ class MeterLife {
   MeterLife(const cupti::Library& library, const FoundContext& context,
             const counters::MeterSettings& settings)
       : driver_(cupti::Driver::FromMapped()), device_(context.device) {
-    if (context.primary) primary_.emplace(driver_, context.device);
+    if (context.primary) {
+      const cupti::RelaxedCaptureMode relaxed(driver_);
+      primary_.emplace(driver_, context.device);
+    }
     meter_.emplace(library, driver_, primary_ ? primary_->get() : context.handle,
                    driver_.Describe(context.device), &ProcessGate(), &collector_, settings);
   }

@@ -47,6 +47,7 @@ std::vector<FoundContext> FindContexts() {
   const std::optional<CUcontext> current = CurrentContext();
   if (!current) return {};
   const cupti::Driver driver = cupti::Driver::FromMapped();
+  const cupti::RelaxedCaptureMode relaxed(driver);
   std::vector<FoundContext> found;
   for (int device = 0, count = driver.DeviceCount(); device < count; ++device) {
     if (!driver.PrimaryContextIsActive(device)) continue;

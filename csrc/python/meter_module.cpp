@@ -21,6 +21,7 @@
 #include "python/context_meter.h"
 #include "python/cuda_contexts.h"
 #include "python/loaded_cupti.h"
+#include "python/without_gil.h"
 
 namespace ftprof {
 namespace {
@@ -29,7 +30,7 @@ namespace py = pybind11;
 using counters::CountedContext;
 using std::chrono::microseconds;
 
-using NoGil = py::call_guard<py::gil_scoped_release>;
+using NoGil = py::call_guard<WithoutGil>;
 
 microseconds Microseconds(double seconds) {
   return microseconds(static_cast<std::int64_t>(seconds * 1e6));

@@ -17,6 +17,7 @@
 #include "python/meter_module.h"
 #include "python/recorded_image.h"
 #include "python/schedule_module.h"
+#include "python/without_gil.h"
 
 namespace py = pybind11;
 
@@ -120,7 +121,7 @@ void DefineTypes(py::module_& module) {
 }
 
 void DefineFunctions(py::module_& module) {
-  const auto no_gil = py::call_guard<py::gil_scoped_release>();
+  const auto no_gil = py::call_guard<WithoutGil>();
   module.def(
       "load_cupti",
       [](const std::vector<std::pair<std::string, std::string>>& search_roots) {
@@ -139,7 +140,7 @@ void DefineFunctions(py::module_& module) {
          const std::string& sha256, const py::bytes& availability) {
         const std::string bytes = image;
         const std::string available = availability;
-        const py::gil_scoped_release without_gil;
+        const WithoutGil without_gil;
         return CountsOfRecorded(chip, metrics, bytes, sha256, available);
       },
       py::arg("chip"), py::arg("metrics"), py::arg("image"), py::arg("sha256"),

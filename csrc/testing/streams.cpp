@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "testing/evidence.h"
+
 namespace ftprof::standin {
 namespace {
 
@@ -41,6 +43,7 @@ CUresult FindTarget(const DriverState& state, CUstream handle, StreamTarget* tar
 CUresult BeginCapture(DriverState* state, const StreamTarget& target, CUstreamCaptureMode mode) {
   if (target.stream == nullptr) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
   if (target.stream->capture) return CUDA_ERROR_ILLEGAL_STATE;
+  if (target.context->patched) Violation("a capture began while code was patched");
   Capture& capture = target.stream->capture.emplace();
   capture.id = state->next_capture_id++;
   capture.mode = mode;

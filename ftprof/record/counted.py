@@ -143,8 +143,9 @@ def end_of(context: CountedContext) -> int:
 
 
 def tail_of(journal: Journal, context: CountedContext, run_end_us: int) -> int:
-    """From there to the end of its process (microseconds). Where nobody saw that, it is at most ``run_end_us``."""
-    return max((run_end_us if journal.end is None else journal.last_us) - end_of(context), 0)
+    """From there to its own end or that of its process (microseconds): at most ``run_end_us`` where nobody saw that."""
+    process_end_us = run_end_us if journal.end is None else journal.last_us
+    return max((process_end_us if context.gone_us is None else context.gone_us) - end_of(context), 0)
 
 
 def uncounted_metrics(context: CountedContext) -> list[str]:

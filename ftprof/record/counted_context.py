@@ -89,7 +89,7 @@ class Surveyed:
 class CountedContext:
     """A context's device, plan and windows. Without groups nothing could be counted on it.
 
-    ``surveyed`` is set where its windows were surveyed already; ``tally`` is empty then.
+    ``gone_us`` is when it was seen to be destroyed, in microseconds since the epoch. ``surveyed`` is set where its windows were surveyed already; ``tally`` is empty then.
     """
 
     number: int
@@ -100,6 +100,7 @@ class CountedContext:
     gaps: list[AbnormalGap] = field(default_factory=list)
     windows: int = 0
     last_us: int = 0
+    gone_us: int | None = None
     tally: Tally = field(default_factory=lambda: Tally(()))
     surveyed: Surveyed | None = None
 

@@ -21,6 +21,14 @@ def _enter_context(journal: Journal, line: dict[str, Any]) -> None:
     journal.last_us = max(journal.last_us, context.begin_us)
 
 
+def _enter_context_end(journal: Journal, line: dict[str, Any]) -> None:
+    context = context_of(journal.contexts[journal.earlier_contexts :], line["context"])
+    if context.gone_us is not None:
+        raise ValueError("a context is destroyed twice")
+    context.gone_us = parse_whole(line["time_us"])
+    journal.last_us = max(journal.last_us, context.gone_us)
+
+
 def _enter_counts(journal: Journal, line: dict[str, Any]) -> None:
     context = context_of(journal.contexts[journal.earlier_contexts :], line["context"])
     flops = context.add_window(line)
@@ -62,6 +70,7 @@ def _enter_device_window(journal: Journal, line: dict[str, Any]) -> None:
 
 ENTER = {
     "context": _enter_context,
+    "context-end": _enter_context_end,
     "counts": _enter_counts,
     "rollup": _enter_rollup,
     "gap": _enter_gap,

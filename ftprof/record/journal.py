@@ -38,6 +38,7 @@ _KINDS = frozenset(
         "problem",
         "end",
         "context",
+        "context-end",
         "counts",
         "gap",
         "rollup",

@@ -184,6 +184,52 @@ void TestCaptureDoesNotWaitForEver() {
   Expect(gate.TakeCapturesAtRisk() == 0, "which is told once");
 }
 
+// A call that hangs costs one capture its patience, and no other.
+void TestNobodyWaitsTwiceForACallThatHangs() {
+  CaptureGate gate({milliseconds(200), milliseconds(200)});
+  Interrupt hung;
+  Interrupt other;
+  MeterCalls calls(&gate, hung);
+  MeterCalls others(&gate, other);
+  const auto capture = [&] {
+    const auto began = std::chrono::steady_clock::now();
+    gate.CaptureBegins();
+    gate.CaptureEnds();
+    return std::chrono::steady_clock::now() - began;
+  };
+  gate.EnterEdge(hung);
+  {
+    const PermittedCall call(&calls);
+    Expect(capture() >= milliseconds(400), "the first capture waits for the edge and for the call");
+    Expect(capture() < milliseconds(150), "the second does not");
+    {
+      gate.EnterEdge(other);
+      const PermittedCall well(&others);
+      Expect(capture() >= milliseconds(400), "but for another meter's");
+      gate.LeaveEdge(other);
+    }
+    Expect(capture() < milliseconds(150), "whose end is no end of the one that hangs");
+    Expect(gate.TakeCapturesAtRisk() == 4, "all four are at risk");
+  }
+  {
+    const PermittedCall call(&calls);
+    Expect(capture() >= milliseconds(400), "a call that has ended is waited for the next time");
+  }
+  gate.LeaveEdge(hung);
+  Expect(capture() < milliseconds(150), "nothing is under way");
+}
+
+// While a meter that has failed pauses, nobody waits for its window.
+void TestNobodyWaitsForTheWindowOfAMeterThatPauses() {
+  Interrupt meter;
+  std::thread pauses([&] { (void)meter.Pause(milliseconds(600'000)); });
+  const auto began = std::chrono::steady_clock::now();
+  Expect(!meter.AwaitWindow(milliseconds(60'000)), "no window");
+  Expect(std::chrono::steady_clock::now() - began < milliseconds(30'000), "and no waiting for it");
+  meter.Stop();
+  pauses.join();
+}
+
 // A capture that has waited for an edge long enough begins inside it, between two calls, and the
 // next call waits for its end.
 void TestCaptureWaitsForACallAndNotForALongEdge() {
@@ -214,7 +260,7 @@ void TestCaptureWaitsForACallAndNotForALongEdge() {
   gate.CaptureEnds();
   edge.join();
   Expect(called, "and is made after it");
-  gate.LeaveEdge();
+  gate.LeaveEdge(meter);
 }
 
 // At the process's end nobody waits for a capture, and nothing is called any more.
@@ -441,6 +487,8 @@ int main(int argc, char** argv) {
   }
   TestCapturesOfManyThreads();
   TestGateThatIsNotAnnounced();
+  TestNobodyWaitsTwiceForACallThatHangs();
+  TestNobodyWaitsForTheWindowOfAMeterThatPauses();
   TestCaptureDoesNotWaitForEver();
   TestCaptureWaitsForACallAndNotForALongEdge();
   TestAnAbandonedMeterCallsNothing();
