@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <utility>
 
 #include "cupti/error.h"
@@ -10,6 +11,12 @@ namespace ftprof::counters {
 namespace {
 
 constexpr std::chrono::milliseconds kPortion{20};
+
+template <typename Meters>
+void Remove(Meters* meters, const Interrupt* meter) {
+  const auto found = std::find(meters->begin(), meters->end(), meter);
+  if (found != meters->end()) meters->erase(found);
+}
 
 }  // namespace
 
@@ -39,15 +46,11 @@ void CaptureGate::CaptureBegins() {
   ++captures_;
   has_captured_ = true;
   for (Interrupt* meter : inside_) meter->Hurry();
-  const auto nobody_in = [&](const Meters& meters) {
-    return [&] { return !AnyAwaited({inside_.begin(), inside_.end()}) && !AnyAwaited(meters); };
-  };
-  left_.wait_for(lock, patience_.for_edges, nobody_in(edges_));
+  left_.wait_for(lock, patience_.for_edges, [&] { return !AnyAwaited(edges_); });
   ++captures_past_edges_;
   // The next capture does not wait once more for a call that has not ended by then.
-  if (!left_.wait_for(lock, patience_.for_calls, nobody_in(calls_))) {
-    given_up_ = calls_;
-    given_up_.insert(given_up_.end(), inside_.begin(), inside_.end());
+  if (!left_.wait_for(lock, patience_.for_calls, [&] { return !AnyAwaited(calls_); })) {
+    GiveUp();
   }
   if (!calls_.empty() || !inside_.empty()) ++captures_at_risk_;
 }
@@ -64,18 +67,20 @@ int CaptureGate::TakeCapturesAtRisk() {
   return std::exchange(captures_at_risk_, 0);
 }
 
-bool CaptureGate::Holds(const Meters& meters, const Interrupt* meter) {
-  return std::find(meters.begin(), meters.end(), meter) != meters.end();
-}
-
-void CaptureGate::Remove(Meters* meters, const Interrupt* meter) {
-  const auto found = std::find(meters->begin(), meters->end(), meter);
-  if (found != meters->end()) meters->erase(found);
+void CaptureGate::GiveUp() noexcept {
+  try {
+    given_up_ = calls_;
+    given_up_.insert(given_up_.end(), inside_.begin(), inside_.end());
+  } catch (const std::exception&) {  // no memory: the next capture waits as well
+  }
 }
 
 bool CaptureGate::AnyAwaited(const Meters& meters) const {
-  return std::any_of(meters.begin(), meters.end(),
-                     [&](const Interrupt* meter) { return !Holds(given_up_, meter); });
+  const auto awaited = [&](const Interrupt* meter) {
+    return std::find(given_up_.begin(), given_up_.end(), meter) == given_up_.end();
+  };
+  return std::any_of(meters.begin(), meters.end(), awaited) ||
+         std::any_of(inside_.begin(), inside_.end(), awaited);
 }
 
 bool CaptureGate::IsInside(const Interrupt& meter) const {
@@ -124,7 +129,7 @@ bool CaptureGate::TryEnter(Interrupt* meter) {
 
 void CaptureGate::Leave(Interrupt* meter) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  inside_.erase(std::remove(inside_.begin(), inside_.end(), meter), inside_.end());
+  Remove(&inside_, meter);
   Remove(&given_up_, meter);
   left_.notify_all();
 }

@@ -62,11 +62,10 @@ class CaptureGate {
  private:
   using Meters = std::vector<const Interrupt*>;
 
-  static bool Holds(const Meters& meters, const Interrupt* meter);
-  static void Remove(Meters* meters, const Interrupt* meter);
+  void GiveUp() noexcept;
   bool IsInside(const Interrupt& meter) const;
-  // Whether one of these is to be waited for: not where a capture has lost its patience with the
-  // call that it is in.
+  // Whether one of these, or one inside, is to be waited for: not where a capture has lost its
+  // patience with the call that it is in.
   bool AnyAwaited(const Meters& meters) const;
 
   const Patience patience_;

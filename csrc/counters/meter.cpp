@@ -75,9 +75,13 @@ class Meter::Session {
                     PatchedWindow* patched);
 
  private:
-  void Close() {
+  void Close() noexcept {
     if (!session_) return;
-    const WindowEdge edge(meter_.gate_, meter_.interrupt_);
+    std::optional<WindowEdge> edge;
+    try {
+      edge.emplace(meter_.gate_, meter_.interrupt_);
+    } catch (const std::exception&) {  // no memory to be waited for
+    }
     pass_.reset();
     session_.reset();
   }

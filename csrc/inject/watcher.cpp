@@ -31,8 +31,7 @@ constexpr char kTooShort[] = "they came and went before they were seen";
 constexpr char kEnded[] = "the process ended before its context was seen";
 constexpr char kNotLookedAt[] =
     "the program ended before ftprof had looked at all of its GPUs for the last time: contexts "
-    "that it "
-    "had not come to are not counted";
+    "that it had not come to are not counted";
 constexpr char kNotClosed[] = "the program ended before its last window could be closed";
 constexpr char kCaptureGoesOn[] =
     "a stream capture that has not ended kept the last window from being closed";

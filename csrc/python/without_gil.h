@@ -17,19 +17,21 @@ inline bool InterpreterEnds() {
 // A daemon thread may come back from a call while the interpreter ends. Up to 3.13 CPython then
 // ends the thread by an unwinding that may leave no function which is noexcept, as destructors are
 // by default (pybind11's gil_scoped_release too): that would abort the program. From 3.14 on such a
-// thread waits for the process's end, and so it does here.
+// thread waits for the process's end, and so it does here. Who has the lock while the interpreter
+// ends is the thread that ends it, and gets it back.
 class WithoutGil {
  public:
-  WithoutGil() : state_(PyEval_SaveThread()) {}
+  WithoutGil() : ends_it_(InterpreterEnds()), state_(PyEval_SaveThread()) {}
   ~WithoutGil() noexcept(false) {
-    while (InterpreterEnds()) (void)pause();
+    while (!ends_it_ && InterpreterEnds()) (void)pause();
     PyEval_RestoreThread(state_);  // it may begin to end just now: then this unwinds
   }
   WithoutGil(const WithoutGil&) = delete;
   WithoutGil& operator=(const WithoutGil&) = delete;
 
  private:
-  PyThreadState* state_;
+  const bool ends_it_;
+  PyThreadState* const state_;
 };
 
 }  // namespace ftprof
