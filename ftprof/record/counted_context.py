@@ -89,7 +89,8 @@ class Surveyed:
 class CountedContext:
     """A context's device, plan and windows. Without groups nothing could be counted on it.
 
-    ``gone_us`` is when it was seen to be destroyed, in microseconds since the epoch. ``surveyed`` is set where its windows were surveyed already; ``tally`` is empty then.
+    ``gone_us`` is when it was seen to be destroyed, in microseconds since the epoch. ``surveyed`` is set where its
+    windows were surveyed already; ``tally`` is empty then.
     """
 
     number: int
