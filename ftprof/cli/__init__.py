@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
         click.echo(error.format_message(), err=True)
         sys.exit(2)
     except click.ClickException as error:
-        _fail(shared, f"{error.format_message()} ({_usage_hint(error)})", 2)
+        _fail(shared, f"{error.format_message()} ({_usage_hint(error, argv)})", 2)
     except click.Abort:
         sys.exit(130)
     except FtprofError as error:
@@ -108,9 +108,13 @@ def main(argv: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _usage_hint(error: click.ClickException) -> str:
+def _usage_hint(error: click.ClickException, argv: list[str] | None) -> str:
+    """Whose help to read: an option without its value is found before click knows the subcommand."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "ftprof"
+    first = next(iter(sys.argv[1:] if argv is None else argv), "")
+    if path == "ftprof" and first in _COMMANDS:
+        path = f"ftprof {first}"
     return f"see '{path} --help'"
 
 

@@ -16,6 +16,7 @@ from ftprof.cli.output import printable, takes, write_stdout
 from ftprof.cli.policy_options import policy_options, refuse_forgotten_value
 from ftprof.errors import UsageProblem
 from ftprof.policy.choice import PolicyOptions, read_policy_options
+from ftprof.quantity import parse_quantity
 
 if TYPE_CHECKING:
     from ftprof.estimate.chip import PlannedChip
@@ -23,7 +24,29 @@ if TYPE_CHECKING:
 
 _DEFAULT_UTILIZATION = "0.4"
 _LARGEST = 10**30
-_COUNT = click.IntRange(min=1)
+
+
+# click's types are generic from 8.2 on.
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[int]
+else:
+    _ParamType = click.ParamType
+
+
+class _Count(_ParamType):
+    """A whole number from 1 on, also as 1e3."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        number = parse_quantity(str(value), param.opts[-1] if param is not None else "the number")
+        if number.denominator != 1 or number < 1:
+            self.fail(f"{value} is no whole number from 1 on", param, ctx)
+        return int(number)
+
+
+_COUNT = _Count()
 
 
 @dataclass(frozen=True)
@@ -125,7 +148,6 @@ def _estimate(options: EstimateOptions, policies: PolicyOptions, as_json: bool) 
     from ftprof.estimate.config import read_config
     from ftprof.estimate.estimate import PolicyQuestion, estimate
     from ftprof.estimate.method import read_method, split_list
-    from ftprof.quantity import parse_quantity
     from ftprof.report.estimate_text import estimate_text
 
     targets, layers = split_list(options.lora_targets), split_list(options.spectrum_layers)
@@ -172,7 +194,6 @@ def _chip(options: EstimateOptions) -> PlannedChip | None:
 
 def _workload(options: EstimateOptions) -> WorkloadOptions:
     from ftprof.estimate.workload import WorkloadOptions
-    from ftprof.quantity import parse_quantity
 
     mean = options.mean_length
     return WorkloadOptions(
@@ -188,7 +209,6 @@ def _workload(options: EstimateOptions) -> WorkloadOptions:
 
 def _whole(text: str | None, what: str) -> int | None:
     """A whole number above 0, also written as 1e9."""
-    from ftprof.quantity import parse_quantity
 
     if text is None:
         return None

@@ -109,7 +109,7 @@ def _sign(record: Path, key: Path, folder: Path | None, paths: list[Path], outpu
     statement = statement_of(record.name, content, json.loads(content), journals, others, now, f"ftprof {__version__}")
     _write(where, sign(statement.to_bytes(), signer).to_bytes())
     answer = _answer(record, folder, len(journals or ()), others, where, signer)
-    write_stdout(printable(sys.stdout, f"{answer}\nnext      {_next_step(record, folder, paths, where)}"))
+    write_stdout(printable(sys.stdout, f"{answer}\nnext      {_next_step(record, folder, paths, where, key)}"))
     return 0
 
 
@@ -152,7 +152,7 @@ def _answer(
     return "\n".join([*lines, f"key id    {key_id}", f"envelope  {where}"])
 
 
-def _next_step(record: Path, folder: Path | None, paths: list[Path], where: Path) -> str:
+def _next_step(record: Path, folder: Path | None, paths: list[Path], where: Path, key: Path) -> str:
     """The command that verifies all that was signed."""
     from ftprof.proof.envelope import default_envelope
 
@@ -160,4 +160,5 @@ def _next_step(record: Path, folder: Path | None, paths: list[Path], where: Path
     words += [] if where == default_envelope(record) else ["--envelope", str(where)]
     words += [] if folder is None else ["--journals", str(folder)]
     words += [word for path in paths for word in ("--subject", str(path))]
-    return shlex.join([*words, "--public-key", "FILE.pub"])
+    public = Path(f"{key}.pub")  # as --new-key names it
+    return shlex.join([*words, "--public-key", str(public) if public.is_file() else "FILE.pub"])

@@ -30,6 +30,8 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UntrustedInput(f"{file} is no JSON ({' '.join(str(error).split())})") from error
     if not isinstance(config, dict):
         raise UntrustedInput(f"{file} holds no JSON object, so it is no model's config.json")
+    if str(config.get("schema", "")).startswith("ftprof."):
+        raise UntrustedInput(f"{file} is ftprof's own; estimate takes a model's config.json, and check a record")
     if not isinstance(config.get("model_type"), str):
         kind = shown(config["model_type"]) if "model_type" in config else "nothing"
         raise UntrustedInput(f"{file}: model_type is {kind}; a Hugging Face config.json names its architecture there")

@@ -200,6 +200,7 @@ def test_methods_are_read_and_compared() -> None:
         ("[]", "no JSON object"),
         ("{}", "model_type is nothing"),
         ('{"model_type": 5}', "model_type is"),
+        ('{"schema": "ftprof.record/1"}', "is ftprof's own; estimate takes a model's config.json"),
     ],
 )
 def test_a_config_that_is_none_is_refused(tmp_path: Path, content: str, says: str) -> None:
@@ -215,6 +216,9 @@ def test_a_config_that_is_none_is_refused(tmp_path: Path, content: str, says: st
     [
         (["--tokens", "5", "--samples", "5"], "either --tokens, or --samples"),
         (["--tokens", "1.5"], "no whole number"),
+        (["--tokens", "5", "--epochs", "4k"], "--epochs '4k' is no quantity"),
+        (["--tokens", "5", "--epochs", "0.5"], "0.5 is no whole number from 1 on"),
+        (["--tokens", "5", "--epochs"], "see 'ftprof estimate --help'"),
         (["--tokens", "5", "--utilization", "0.5"], "name the GPU with --chip"),
         (["--tokens", "5", "--chip", "H200", "--utilization", "1.5"], "above 0 and at most 1"),
         (["--tokens", "5", "--chip", "H20"], "no name is guessed"),
