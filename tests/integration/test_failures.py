@@ -570,7 +570,7 @@ def journal_size(standins: Standins) -> int:
 FAILING: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "refused": ({"call": "cuptiRangeProfilerEnable", "every": True, "code": 35}, (), "only administrators may read"),
     "busy": (
-        {"call": "cuptiRangeProfilerStart", "every": True, "code": 26, "after_us": MIDDLE_US // 3},
+        {"call": "cuptiRangeProfilerStart", "every": True, "code": 26, "nth": 1},  # not when the program may be over
         (),
         "another profiler holds the counters, such as DCGM",
     ),
