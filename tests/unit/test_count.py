@@ -242,7 +242,7 @@ def test_a_block(fake: type[FakeRun], tmp_path: Path) -> None:
     for folder in (tmp_path, ".", "/"):
         with pytest.raises(FtprofError, match="cannot be written: it is a folder"):
             run.save(folder, overwrite=True)
-    with pytest.raises(FtprofError, match="cannot be written: embedded null"):
+    with pytest.raises(FtprofError, match=r"cannot be written: .*embedded null"):
         run.save("a\0b")
     with pytest.raises(FtprofError, match="cannot be written"):
         run.save(tmp_path / "nowhere" / "record.json")
