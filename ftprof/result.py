@@ -99,7 +99,7 @@ class Result:
             save_record(self.record, Path(path), overwrite)
         except FileExistsError as error:
             raise FtprofError(f"the record {path} exists; give overwrite=True to overwrite it") from error
-        except (OSError, ValueError) as error:  # the latter where the path can be no file's, such as "/"
+        except (OSError, ValueError) as error:  # the latter for a path that no file can have
             why = error.strerror if isinstance(error, OSError) else error
             raise FtprofError(f"the record {path} cannot be written: {why}") from error
 

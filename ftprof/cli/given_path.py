@@ -27,9 +27,9 @@ class GivenPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-def refuse_no_file_name(given: str, option: str) -> None:
-    """Raise ``UsageProblem`` for what would make a file of another name than was meant: ``-``, or a folder's name."""
+def refuse_no_file_name(given: str) -> None:
+    """Raise ``UsageProblem`` for an ``-o`` that is no file's name: ``-``, or a folder's."""
     if given == "-":
-        raise UsageProblem(f"{option} is a file's name, and '-' (stdout) is none")
+        raise UsageProblem("-o is a file's name, and '-' (stdout) is none")
     if given.endswith("/") and not Path(given).is_dir():
-        raise UsageProblem(f"{option} is a file's name, and {given} is a folder's")
+        raise UsageProblem(f"-o is a file's name, and {given} is a folder's")

@@ -49,7 +49,7 @@ def command(record: Path, form: str, output: str | None) -> int:
     if output == "-":
         output = None
     if output is not None:
-        refuse_no_file_name(output, "-o")
+        refuse_no_file_name(output)
     if output is not None and Path(output).exists():
         raise UsageProblem(f"{output} exists; give another file with -o")
     loaded = load_record(record)

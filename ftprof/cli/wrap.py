@@ -154,7 +154,7 @@ def command(
 
 def _record_path(record: str | None, run_id: str, force: bool, run_dir: str | None) -> Path:
     if record:
-        refuse_no_file_name(record, "-o")
+        refuse_no_file_name(record)
     path = Path(record) if record else default_record(run_id, os.environ)
     if not path.is_absolute() and _current_folder_is_gone():
         raise FtprofError(

@@ -52,8 +52,8 @@ def counted_record(runs: list[Journal], processes: list[Journal], lost: list[str
         method, sampled = activity(run_device_totals(runs), high)
         interval = sampled
         if method == "gpm":
-            most = _most(sampled.high, high, bool(unfinished), _is_all_watched(runs, meters))
-            interval = Interval(sampled.low, sampled.value, most)
+            high = _upper_end(sampled.high, high, bool(unfinished), _is_all_watched(runs, meters))
+            interval = Interval(sampled.low, sampled.value, high)
             bounded += not_sampled(run_device_totals(runs))
     flops_of = {journal.path: flops for journal, flops in zip(meters, result.flops_of, strict=True)}
     beside = {journal.identity: (journal, flops_of[journal.path]) for journal in meters} if others else {}
@@ -83,7 +83,7 @@ def _is_all_watched(runs: list[Journal], meters: list[Journal]) -> bool:
     return all(any(device.is_one_of({uuid}) for device in watched) for uuid in uuids)
 
 
-def _most(sampled: int | None, contexts: int | None, unfinished: bool, watched: bool) -> int | None:
+def _upper_end(sampled: int | None, contexts: int | None, unfinished: bool, watched: bool) -> int | None:
     """The upper end where no counter was read: by NVML's samples, and by the peak of all contexts' time.
 
     The peak is needed too where NVML did not look to the end, or not at each GPU of theirs.
@@ -142,8 +142,7 @@ def _blind_processes(meters: list[Journal], others: list[Journal]) -> list[str]:
         f"{journal.who} ran operators on {cell.device}, but its counters were not read"
         for journal in others
         if journal.identity not in seen
-        for cell in list(journal.counts)[:1]
-        if cell.device.startswith("cuda")
+        for cell in [cell for cell in journal.counts if cell.device.startswith("cuda")][:1]
     ]
 
 

@@ -20,17 +20,17 @@ NO_DEVICE = "no GPU was seen in use by this run"
 
 
 def device_record(
-    runs: list[Journal], processes: list[Journal], lost: list[str], elsewhere_too: bool = False
+    runs: list[Journal], processes: list[Journal], lost: list[str], machines_missed: bool = False
 ) -> Record:
     """What NVML saw of whole devices; operators' formulas beside it.
 
-    ``lost`` says why work may be missing, and ``elsewhere_too`` whether some of that was on other machines.
+    ``lost`` says why work may be missing, and ``machines_missed`` whether on machines that nobody watched.
     """
     totals = run_device_totals(runs)
     bounds = [total.estimate for total in totals if total.method == "peak-bound"]
     blind = _blind_hosts(runs, processes)
     lost = [*lost, *blind]
-    unwatched = elsewhere_too or bool(blind) or bool(not_watched(runs))
+    unwatched = machines_missed or bool(blind) or bool(not_watched(runs))
     high = sum(bounds, NOTHING).high if bounds and not unwatched else None
     wanted = "gpm" if any(journal.header["method"] == "gpm" for journal in runs) else "peak-bound"
     method, interval = activity(totals, high) if wanted == "gpm" else ("peak-bound", Interval(0, high, high))
@@ -62,8 +62,7 @@ def _blind_hosts(runs: list[Journal], processes: list[Journal]) -> list[str]:
         f"{journal.who} ran operators on {cell.device}, but no GPU was watched there"
         for journal in processes
         if journal.header["host"] not in watched
-        for cell in list(journal.counts)[:1]
-        if cell.device.startswith("cuda")
+        for cell in [cell for cell in journal.counts if cell.device.startswith("cuda")][:1]
     ]
 
 

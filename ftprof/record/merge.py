@@ -83,12 +83,12 @@ def merge_files(folder: Path, files: Mapping[str, bytes], now_us: int | None = N
     lost += absent
     runs_lost = any(is_of_a_run(name) for name in [*unread, *journals_gone(runs, names)])
     now_us = time.time_ns() // 1000 if now_us is None else now_us
-    record = _record_of(runs, processes, lost, now_us, elsewhere_too=runs_lost or bool(absent))
+    record = _record_of(runs, processes, lost, now_us, machines_missed=runs_lost or bool(absent))
     return with_notes(replace(record, reasons=(*record.reasons, *_notes(runs, processes))))
 
 
 def _record_of(
-    runs: list[Journal], processes: list[Journal], lost: list[str], now_us: int, elsewhere_too: bool
+    runs: list[Journal], processes: list[Journal], lost: list[str], now_us: int, machines_missed: bool
 ) -> Record:
     """By the best method that counted anything. ``lost`` says why work may be missing."""
     if any(journal.header["method"] == "counters" and journal.contexts for journal in processes):
@@ -102,12 +102,12 @@ def _record_of(
     if watched & _OF_DEVICES or (asked and asked <= _OF_DEVICES and not processes):
         from ftprof.record.device_record import device_record
 
-        return device_record(runs, processes, lost, elsewhere_too)
+        return device_record(runs, processes, lost, machines_missed)
     if any(journal.header["method"] == "counters" for journal in runs) and not any(j.flops for j in processes):
         from ftprof.record.device_record import device_record
 
         seen = [f"no CUDA context was counted; {SEE_MORE}"] if watched else []
-        record = device_record(runs, processes, lost + seen, elsewhere_too)
+        record = device_record(runs, processes, lost + seen, machines_missed)
         return record if record.interval.value is not None else replace(record, method="counters")
     # Beside counters operators are counted from the first phase on only; here there are no counters beside them.
     lost += [f"{j.who}: operators were counted from its first phase on only" for j in processes if is_partial(j)]

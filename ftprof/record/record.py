@@ -391,7 +391,7 @@ def _cross_check(data: Any) -> dict[str, Any]:
     processes = [parse_object(row) for row in parse_list(check.get("by_process", []))]
     for row in processes:
         _identity(row)
-        if row.get("on_cpu", False) not in (True, False):
+        if not isinstance(row.get("on_cpu", False), bool):
             raise ValueError("on_cpu is no truth value")
         if "meanwhile" in row:
             Interval(*(parse_count(row["meanwhile"][name]) for name in ("low", "flops", "high")))

@@ -63,7 +63,11 @@ def closing_block(
     last = [f"  {'record':<{_LABEL}}{where}", f"  {'next':<{_LABEL}}{program} report {shlex.quote(str(where))}"]
     if journals is not None:
         last.insert(1, f"  {'journals':<{_LABEL}}{journals}")
-    for dispensable in ("coverage", "devices"):  # they are in the report; what is missing has to be here
+    for dispensable in (
+        "coverage",
+        "devices",
+        "by precision",
+    ):  # they are in the report; what is missing has to be here
         if _LINES - len(lines) - len(last) < 2:
             lines = [line for line in lines if not line.startswith(f"  {dispensable}")]
     free = _LINES - len(lines) - len(last)

@@ -80,7 +80,7 @@ def test_the_closing_block_has_at_most_fifteen_lines_whatever_there_is_to_say() 
         runs=(RunInfo("id", ("python", "x.py"), "host", 1, 2, 3, "0.1.0"),),
     )
     verdicts = [verdict("a", "above"), verdict("b"), verdict("c", "undetermined"), verdict("d")]
-    block = closing_block(crowded, verdicts, WHERE, "/bin/ftprof")
+    block = closing_block(crowded, verdicts, WHERE, "/bin/ftprof", Path("record.run"))
     assert len(block) <= 15
     assert "interval [300, no upper end]" in block[0]
     assert any("The policies differ" in line for line in block)
@@ -103,7 +103,9 @@ def test_the_closing_block_has_at_most_fifteen_lines_with_every_kind_of_line() -
         runs=(RunInfo("id", ("python", "x.py"), "host", 1, 2, 3, "0.1.0"),),
     )
     crowded = crowded.judged(apart.to_json(), (), figures_of(crowded, apart.claims)[1].to_json())
-    block = closing_block(crowded, [verdict("a", "above"), verdict("b"), verdict("c", "undetermined")], WHERE)
+    block = closing_block(
+        crowded, [verdict("a", "above"), verdict("b"), verdict("c", "undetermined")], WHERE, journals=WHERE
+    )
     assert len(block) <= 15, "\n".join(block)
     for label in ("guidelines", "base model", "command", "incomplete", "not counted", "record", "next"):
         assert any(line.startswith(f"  {label}") for line in block), label

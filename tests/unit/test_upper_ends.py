@@ -153,7 +153,7 @@ def test_formulas_of_a_machine_whose_gpus_nobody_watched_are_named(tmp_path: Pat
     lines = [watched("peak-bound"), watched("gpm", low=9, flops=10, high=11)]
     run_journal(tmp_path, *lines, method="gpm", launch=LAUNCH)
     run_journal(tmp_path, pid=2, method="analytic", launch=LAUNCH)
-    operators(tmp_path, 20, ran(10**23), host="other")
+    operators(tmp_path, 20, ran(1, device="cpu"), ran(10**23), host="other")
     record = merge_journals(tmp_path)
     assert (record.method, record.interval.high, record.complete) == ("gpm", None, False)
     assert any("ran operators on cuda:0, but no GPU was watched there" in reason for reason in record.reasons)
