@@ -29,6 +29,7 @@ from ftprof.measure.run import Run, default_record, new_run_id
 from ftprof.measure.shared_run import Claim, SharedRun, has_written, names
 from ftprof.policy.choice import PolicyChoice, PolicyOptions, judge_record, read_policy_options
 from ftprof.policy.verdict import EXIT_CODES, MILDEST_FIRST, Outcome, Verdict, deciding_verdict
+from ftprof.record.reasons import NOT_IN_THIS_RUN
 from ftprof.record.record import Record, save_record
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def command(
         _say(f"ftprof: no hardware counters: {run.methods.fallback}; counting by {run.methods.label} instead")
     if os.environ.get("FTPROF_RUN_DIR"):
         _say("ftprof: this run is inside another one, whose record will say that it does not hold these processes")
-        report_problem(f"it wrapped a run of its own (record {where}), whose processes are not in this one")
+        report_problem(f"it wrapped a run of its own (record {where}), {NOT_IN_THIS_RUN}")
 
     exit_code = _run(run, command_line, choice, quiet, CounterOptions(subscribe, cuda_core))
     try:

@@ -31,11 +31,11 @@ from ftprof.record.canonical import FIRST_HASH, canonical, chained_hash
 from ftprof.record.interval import NOTHING_COUNTED
 from ftprof.record.journal import JOURNAL_SCHEMA
 from ftprof.record.merge import merge_journals
+from ftprof.record.reasons import GOES_ON
 from ftprof.record.record import Record
 
 _FAILED_PATIENCE_S = 5.0  # where the block failed, the GPU may hang
 _NOTHING_SEEN = "nothing in the block could be counted: no CUDA context was in use, and torch was not imported"
-_GOES_ON = "the block goes on: this is what was counted so far"
 _FORKED = "this process was forked inside the block, whose count is its parent's; begin a count of its own here"
 _log = logging.getLogger("ftprof")
 
@@ -180,7 +180,7 @@ class InProcessRun:
         processes = [lines for block in self._blocks() if (lines := block.lines())]
         problems = [*self._problems, *problems]
         if self._ended_us is None and goes_on:
-            problems.append(_GOES_ON)
+            problems.append(GOES_ON)
         elif not processes:
             problems.append(_NOTHING_SEEN)
         run = self._run_lines(processes, problems)

@@ -28,6 +28,7 @@ from ftprof.record.parts import (
 )
 from ftprof.record.reasons import (
     NOT_COUNTED,
+    NOT_IN_THIS_RUN,
     SEE_MORE,
     journals_gone,
     journals_missing,
@@ -238,7 +239,8 @@ def _analytic_record(
     complete = not reasons
     bounded = complete and total > 0 and not any(work.family for work in all_uncounted)
     why_nothing = _why_nothing(processes, bool(all_counts), bool(all_uncounted))
-    if total == 0 and not (why_nothing == NO_PROCESS and any(NOT_COUNTED in reason for reason in reasons)):
+    said = any(NOT_COUNTED in reason or NOT_IN_THIS_RUN in reason for reason in reasons)
+    if total == 0 and not (said and why_nothing in (NO_PROCESS, NOTHING_WRITTEN)):
         reasons = [*reasons, why_nothing]
     return Record(
         method="analytic",

@@ -12,6 +12,8 @@ from ftprof.record.launch import Launch
 _NAMED = 4
 SEE_MORE = "--subscribe sees contexts that a program makes itself"
 NOT_COUNTED = "used torch and was not counted"  # what is said of a process that no hook saw
+NOT_IN_THIS_RUN = "whose processes are not in this one"  # of a run inside another one
+GOES_ON = "the block goes on: this is what was counted so far"
 COMMAND_DIED = "the command died of signal"
 
 

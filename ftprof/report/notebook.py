@@ -9,6 +9,7 @@ from html import escape
 from ftprof.policy.verdict import Verdict
 from ftprof.quantity import two_figures
 from ftprof.record.elsewhere import interval_of_all
+from ftprof.record.reasons import GOES_ON
 from ftprof.record.record import Record
 from ftprof.report.run_text import METHOD_MEANING, short_verdict, uncounted_text
 
@@ -24,7 +25,7 @@ def html_table(record: Record, verdicts: Sequence[Verdict]) -> str:
     rows.append(("method", METHOD_MEANING[record.method]))
     rows += [(verdict.policy, short_verdict(verdict)) for verdict in verdicts]
     rows.append(("not counted", uncounted_text(record)))
-    label = "note" if record.complete else "incomplete"
+    label = "note" if record.complete else "so far" if _goes_on(record) else "incomplete"
     rows += [(label, reason) for reason in record.reasons[:_MOST_REASONS]]
     if len(record.reasons) > _MOST_REASONS:
         rows.append((label, f"and {len(record.reasons) - _MOST_REASONS} more"))
@@ -34,7 +35,13 @@ def html_table(record: Record, verdicts: Sequence[Verdict]) -> str:
 
 def _total(record: Record) -> str:
     value = record.interval.value
-    return "nothing could be counted" if value is None else f"{two_figures(Fraction(value))} ({value})"
+    if value is None:
+        return "nothing counted so far" if _goes_on(record) else "nothing could be counted"
+    return f"{two_figures(Fraction(value))} ({value})"
+
+
+def _goes_on(record: Record) -> bool:
+    return any(GOES_ON in reason for reason in record.reasons)
 
 
 def _interval(record: Record) -> str:

@@ -319,6 +319,17 @@ def test_a_notebook_shows_a_small_escaped_table(fake: type[FakeRun], monkeypatch
     assert len(html) < 5000
 
 
+def test_a_notebook_says_so_far_while_a_block_goes_on() -> None:
+    with ftprof.count() as run:
+        html = run._repr_html_()
+    assert "<th>FLOP</th><td>nothing counted so far</td>" in html
+    assert "<th>so far</th><td>" in html
+    assert "<th>incomplete</th>" not in html
+    html = run._repr_html_()
+    assert "so far" not in html
+    assert "<th>incomplete</th><td>" in html
+
+
 def test_a_snapshot_is_a_result_that_stays(fake: type[FakeRun], tmp_path: Path) -> None:
     with ftprof.count() as run:
         snapshot = run.snapshot()

@@ -29,7 +29,7 @@ from ftprof.policy.choice import PolicyOptions, judge_record, read_policy_option
 from ftprof.record.device_window import Device, DeviceWindow, Estimate
 from ftprof.record.interval import Interval
 from ftprof.record.merge import NOTHING_TO_DO, merge_journals, merge_records
-from ftprof.record.reasons import NOT_COUNTED
+from ftprof.record.reasons import NOT_COUNTED, NOT_IN_THIS_RUN
 from ftprof.record.record import Record
 
 S = 1_000_000
@@ -206,4 +206,13 @@ def test_a_process_that_no_hook_saw_is_not_said_to_be_none(tmp_path: Path) -> No
     (tmp_path / "failures.txt").write_text(f"process 7 (python -I x.py) {NOT_COUNTED}: Python ran in isolated mode\n")
     record = merge_journals(tmp_path)
     assert record.reasons == (f"process 7 (python -I x.py) {NOT_COUNTED}: Python ran in isolated mode",)
+    assert record.interval == Interval(0, None, None)
+
+
+def test_a_run_inside_another_one_is_all_that_its_outer_record_says(tmp_path: Path) -> None:
+    run_journal(tmp_path, method="analytic")
+    said = f"it wrapped a run of its own (record inner.json), {NOT_IN_THIS_RUN}"
+    (tmp_path / "failures.txt").write_text(f"process 7 on h: {said}\n")
+    record = merge_journals(tmp_path)
+    assert record.reasons == (f"process 7 on h: {said}",)
     assert record.interval == Interval(0, None, None)
